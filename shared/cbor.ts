@@ -1,0 +1,188 @@
+/**
+ * CBOR as Postern speaks it: deterministic encoding (RFC 8949, section 4.2.1) out, and nothing but that in.
+ *
+ * A scanner walks the bytes before any decoder sees them: shortest heads, definite lengths, UTF-8, unique map keys in
+ * bytewise order, an allow-list of tags, caps on size and depth. It refuses floats, undefined, other simple values and
+ * bignums, which no message of ours holds. `decode(encode(x))` is x, and what is accepted re-encodes to the same bytes
+ * (with `anyOrder`, to the same map in order).
+ */
+import { Decoder, Encoder, Tag } from "cbor-x";
+import { refuse } from "./refusal.ts";
+
+/** What the codec carries. Byte strings are `Uint8Array`, maps `Map`; integers of 2³² and more come back as `bigint`. */
+export type Cbor = number | bigint | string | boolean | null | Uint8Array | Cbor[] | CborMap | Tag;
+export type CborMap = Map<Cbor, Cbor>;
+export { Tag };
+
+export interface DecodeOptions {
+  /** Accept maps in any key order: for requests of peers that do not sort. Default false. */
+  readonly anyOrder?: boolean;
+  /** Longest input in bytes. Default 16,384. */
+  readonly maxBytes?: number;
+  /** Deepest nesting of arrays, maps and tags. Default 8. */
+  readonly maxDepth?: number;
+}
+
+/** Tags that may appear: COSE_Sign1 (RFC 9052) and CWT (RFC 8392). */
+const allowedTags: ReadonlySet<number> = new Set([18, 61]);
+const maxItems = 4096;
+
+const settings = { mapsAsObjects: false, useRecords: false, tagUint8Array: false, variableMapSize: true } as const;
+const encoder = new Encoder(settings);
+const decoder = new Decoder(settings);
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Encodes deterministically. A float or another value outside {@link Cbor} is the caller's mistake (TypeError). */
+export function encode(value: Cbor): Uint8Array {
+  return encoder.encode(toOrdered(value));
+}
+
+/** Scans, then decodes one data item. Throws a `cbor.*` refusal that names the first rule broken. */
+export function decode(bytes: Uint8Array, options: DecodeOptions = {}): Cbor {
+  scan(bytes, options);
+  return decoder.decode(bytes) as Cbor;
+}
+
+/** Checks that the bytes are exactly one data item of the accepted subset. */
+export function scan(bytes: Uint8Array, options: DecodeOptions = {}): void {
+  if (bytes.length > (options.maxBytes ?? 16_384)) refuse("cbor.too-large", `${bytes.length} bytes`);
+  const state: Scan = { bytes, at: 0, items: 0, maxDepth: options.maxDepth ?? 8, anyOrder: options.anyOrder ?? false };
+  scanItem(state, 0);
+  if (state.at !== bytes.length) refuse("cbor.trailing", `${bytes.length - state.at} bytes after the item`);
+}
+
+/** The map, or a refusal: most messages are one. */
+export function asMap(value: Cbor | undefined): CborMap {
+  return value instanceof Map ? value : refuse("cbor.type", "not a map");
+}
+
+interface Scan {
+  readonly bytes: Uint8Array;
+  readonly maxDepth: number;
+  readonly anyOrder: boolean;
+  at: number;
+  items: number;
+}
+
+function scanItem(state: Scan, depth: number): void {
+  if (depth > state.maxDepth) refuse("cbor.too-deep");
+  if (++state.items > maxItems) refuse("cbor.too-large", "too many items");
+  const initial = byteAt(state, state.at++);
+  const major = initial >> 5;
+  if (major === 7) return scanSimple(initial & 31);
+  const argument = readArgument(state, initial & 31);
+  if (major === 1 && argument >= 0x8000000000000000n) refuse("cbor.type", "an integer below -2⁶³");
+  if (major <= 1) return;
+  if (major === 6) {
+    if (!allowedTags.has(Number(argument))) refuse("cbor.tag", `tag ${argument}`);
+    return scanItem(state, depth + 1);
+  }
+  // each element takes a byte at least, so this also ends loops that the input could not fill
+  if (argument > state.bytes.length) refuse("cbor.truncated");
+  const length = Number(argument);
+  if (major === 2) skip(state, length);
+  else if (major === 3) scanText(state, length);
+  else if (major === 4) for (let i = 0; i < length; i++) scanItem(state, depth + 1);
+  else scanMap(state, length, depth);
+}
+
+function scanSimple(value: number): void {
+  if (value === 31) refuse("cbor.indefinite");
+  // false, true, null; no undefined, no other simple value, no float
+  if (value < 20 || value > 22) refuse("cbor.type", `simple or float ${value}`);
+}
+
+function scanText(state: Scan, length: number): void {
+  const start = state.at;
+  skip(state, length);
+  try {
+    utf8.decode(state.bytes.subarray(start, state.at));
+  } catch {
+    refuse("cbor.utf8");
+  }
+}
+
+function scanMap(state: Scan, length: number, depth: number): void {
+  let previous: Uint8Array | undefined;
+  const seen = state.anyOrder ? new Set<string>() : undefined;
+  for (let i = 0; i < length; i++) {
+    const start = state.at;
+    scanItem(state, depth + 1);
+    const key = state.bytes.subarray(start, state.at);
+    if (seen !== undefined) {
+      const text = Buffer.from(key).toString("latin1");
+      if (seen.has(text)) refuse("cbor.duplicate-key");
+      seen.add(text);
+    } else if (previous !== undefined) {
+      const order = Buffer.compare(previous, key);
+      if (order === 0) refuse("cbor.duplicate-key");
+      if (order > 0) refuse("cbor.not-deterministic", "map keys out of order");
+    }
+    previous = key;
+    scanItem(state, depth + 1);
+  }
+}
+
+/** The argument of a head (RFC 8949, section 3); refuses any but its shortest form. */
+function readArgument(state: Scan, info: number): number | bigint {
+  if (info < 24) return info;
+  if (info === 31) return refuse("cbor.indefinite");
+  if (info > 27) return refuse("cbor.type", "reserved additional information");
+  const size = 1 << (info - 24);
+  const start = state.at;
+  skip(state, size);
+  if (size === 8) {
+    const view = new DataView(state.bytes.buffer, state.bytes.byteOffset + start, 8);
+    const value = view.getBigUint64(0);
+    if (value <= 0xffffffffn) refuse("cbor.not-deterministic", "head is not the shortest");
+    return value;
+  }
+  let value = 0;
+  for (let i = 0; i < size; i++) value = value * 256 + byteAt(state, start + i);
+  if (value < shortest[size as 1 | 2 | 4]) refuse("cbor.not-deterministic", "head is not the shortest");
+  return value;
+}
+
+const shortest = { 1: 24, 2: 0x100, 4: 0x1_0000 } as const;
+
+function skip(state: Scan, length: number): void {
+  if (length > state.bytes.length - state.at) refuse("cbor.truncated");
+  state.at += length;
+}
+
+function byteAt(state: Scan, at: number): number {
+  return state.bytes[at] ?? refuse("cbor.truncated");
+}
+
+/** The same value with maps in bytewise key order, and integers in the form that the encoder keeps as integers. */
+function toOrdered(value: Cbor): Cbor {
+  if (typeof value === "number") {
+    if (!Number.isSafeInteger(value) || Object.is(value, -0)) throw new TypeError("only integers are encoded");
+    return value > 0xffffffff || value < -0x100000000 ? BigInt(value) : value;
+  }
+  if (typeof value === "bigint") {
+    if (value >= 2n ** 64n || value < -(2n ** 63n)) throw new TypeError("integer out of range");
+    return value;
+  }
+  if (Array.isArray(value)) return value.map(toOrdered);
+  if (value instanceof Tag) return new Tag(toOrdered(value.value as Cbor), value.tag);
+  if (value instanceof Map) return orderMap(value);
+  if (value === undefined) throw new TypeError("undefined cannot be encoded");
+  return value;
+}
+
+function orderMap(map: CborMap): CborMap {
+  const entries = [...map].map(([key, item]) => ({ key: toOrdered(key), item: toOrdered(item) }));
+  if (entries.every(({ key }) => typeof key === "number")) {
+    entries.sort((a, b) => rank(a.key as number) - rank(b.key as number));
+    return new Map(entries.map(({ key, item }) => [key, item]));
+  }
+  const keyed = entries.map((entry) => ({ ...entry, bytes: Buffer.from(encoder.encode(entry.key)) }));
+  keyed.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+  return new Map(keyed.map(({ key, item }) => [key, item]));
+}
+
+/** Shortest heads make integers sort by value, the negative ones (major type 1) after all others. */
+function rank(key: number): number {
+  return key >= 0 ? key : 2 ** 32 - key;
+}

@@ -1,0 +1,60 @@
+/**
+ * JSON Web Tokens in compact form, signed with ES256: access tokens (`at+jwt`, RFC 9068) and client assertions
+ * (RFC 7523).
+ *
+ * Refuses every other algorithm, `none` included, `crit`, and any text that base64url would decode but not give back.
+ */
+import { decodeJwt, decodeProtectedHeader } from "jose";
+import { fromBase64url, toBase64url } from "./base64url.ts";
+import { toJwtClaims, type Claims } from "./claims.ts";
+import type { PublicKey } from "./cose-key.ts";
+import { verifyEs256, type Signer } from "./es256.ts";
+import { refuse } from "./refusal.ts";
+
+/** A JWT that is read and not yet verified. */
+export interface Jwt {
+  readonly kid: string | undefined;
+  readonly type: string | undefined;
+  readonly payload: Record<string, unknown>;
+  readonly signed: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+/** Signs a payload in compact form. `type` is the `typ` header, for example `at+jwt`. */
+export function signJwt(payload: Record<string, unknown>, type: string, signer: Signer): string {
+  const protectedHeader = { alg: "ES256", typ: type, ...(signer.kid !== "" && { kid: signer.kid }) };
+  const part = (value: unknown): string => toBase64url(Buffer.from(JSON.stringify(value)));
+  const signed = `${part(protectedHeader)}.${part(payload)}`;
+  return `${signed}.${toBase64url(signer.sign(Buffer.from(signed)))}`;
+}
+
+/** Mints an access token (RFC 9068). */
+export function mintJwt(claims: Claims, signer: Signer): string {
+  return signJwt(toJwtClaims(claims), "at+jwt", signer);
+}
+
+/** Reads a compact JWT. Throws `token.malformed`, `token.algorithm`. */
+export function readJwt(text: string): Jwt {
+  const parts = text.split(".");
+  if (parts.length !== 3) return refuse("token.malformed", "a JWT has three parts");
+  const signature = fromBase64url(parts[2]!);
+  parts.slice(0, 2).forEach(fromBase64url);
+  let protectedHeader: Record<string, unknown>;
+  let payload: Record<string, unknown>;
+  try {
+    protectedHeader = decodeProtectedHeader(text);
+    payload = decodeJwt(text);
+  } catch {
+    return refuse("token.malformed", "header or payload is not a JSON object");
+  }
+  const { alg, crit, kid, typ } = protectedHeader;
+  if (alg !== "ES256") return refuse("token.algorithm", "not ES256");
+  if (crit !== undefined) return refuse("token.malformed", "crit is not understood");
+  if (kid !== undefined && typeof kid !== "string") return refuse("token.malformed", "kid is not text");
+  if (typ !== undefined && typeof typ !== "string") return refuse("token.malformed", "typ is not text");
+  return { kid, type: typ, payload, signed: Buffer.from(`${parts[0]}.${parts[1]}`), signature };
+}
+
+export function isSignedBy(jwt: Jwt, key: PublicKey): boolean {
+  return verifyEs256(key, jwt.signed, jwt.signature);
+}

@@ -1,0 +1,40 @@
+/**
+ * The names of Postern: project slugs, client names, client ids, and what an MQTT client id may be.
+ */
+import { refuse } from "./refusal.ts";
+
+const slug = /^[a-z][a-z0-9-]{1,30}$/;
+const name = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
+const suffix = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** Checks a project slug, 2 to 31 characters. Throws `registry.invalid`. */
+export function assertSlug(text: string): void {
+  if (!slug.test(text)) refuse("registry.invalid", "a project slug is [a-z][a-z0-9-]{1,30}");
+}
+
+/** Checks the name of a client, api or role. Throws `registry.invalid`. */
+export function assertName(text: string): void {
+  if (!name.test(text)) refuse("registry.invalid", "a name is [A-Za-z0-9][A-Za-z0-9_-]{0,62}");
+}
+
+/** Takes `<project>.<name>` apart. Throws `client-id.malformed`. */
+export function readClientId(id: string): { readonly project: string; readonly name: string } {
+  const dot = id.indexOf(".");
+  const parts = { project: id.slice(0, dot), name: id.slice(dot + 1) };
+  if (dot < 0 || !slug.test(parts.project) || !name.test(parts.name)) {
+    return refuse("client-id.malformed", "a client id is <project>.<name>");
+  }
+  return parts;
+}
+
+/** The URI that stands in the subject alternative name of a device certificate. */
+export function clientIdUrn(id: string): string {
+  return `urn:postern:client:${id}`;
+}
+
+/** Whether an MQTT client id belongs to a subject: the subject itself, or subject, colon and a suffix. */
+export function isClientIdOf(mqttClientId: string, subject: string): boolean {
+  if (!mqttClientId.startsWith(subject)) return false;
+  if (mqttClientId.length === subject.length) return true;
+  return mqttClientId[subject.length] === ":" && suffix.test(mqttClientId.slice(subject.length + 1));
+}

@@ -1,0 +1,204 @@
+/**
+ * The closed list of reasons for which Postern says no, and what a peer learns of each.
+ *
+ * Logs, audit rows and alerts carry the precise reason and the id; a peer sees only what `meanings` says: an HTTP
+ * status, an OAuth error (RFC 6749 5.2, RFC 9200 5.8.3), an MQTT 3.1.1 CONNACK code, and one vague sentence.
+ * A reason without a row in the table does not compile.
+ */
+import { randomBytes } from "node:crypto";
+
+export type OauthError =
+  | "invalid_request"
+  | "invalid_client"
+  | "invalid_grant"
+  | "unauthorized_client"
+  | "unsupported_grant_type"
+  | "invalid_scope"
+  | "unsupported_pop_key"
+  | "incompatible_ace_profiles"
+  | "server_error";
+
+/** What a peer learns of a reason. */
+export interface Meaning {
+  /** HTTP status code. */
+  readonly http: number;
+  /** Error code of the OAuth and ACE endpoints. */
+  readonly oauth: OauthError;
+  /** MQTT 3.1.1 CONNACK return code: 4 the credential is bad, 5 not authorized. */
+  readonly connack: 4 | 5;
+  /** The one sentence a stranger is told. */
+  readonly says: string;
+}
+
+const badBody = { http: 400, oauth: "invalid_request", connack: 4, says: "the request is malformed" } as const;
+const badKey = { http: 400, oauth: "unsupported_pop_key", connack: 4, says: "the key cannot be used" } as const;
+const badClient = { http: 401, oauth: "invalid_client", connack: 4, says: "client authentication failed" } as const;
+const badToken = { http: 401, oauth: "invalid_grant", connack: 4, says: "the token is not accepted" } as const;
+const badProof = {
+  http: 401,
+  oauth: "invalid_client",
+  connack: 4,
+  says: "possession of the key is not proven",
+} as const;
+const notAllowed = { http: 403, oauth: "unauthorized_client", connack: 5, says: "not authorized" } as const;
+const badTicket = { http: 401, oauth: "invalid_client", connack: 4, says: "the ticket is not accepted" } as const;
+
+/** Every reason, with what it means on each wire. */
+export const meanings = {
+  // what arrives is not well-formed
+  "cbor.truncated": badBody,
+  "cbor.trailing": badBody,
+  "cbor.not-deterministic": badBody,
+  "cbor.indefinite": badBody,
+  "cbor.duplicate-key": badBody,
+  "cbor.too-deep": badBody,
+  "cbor.too-large": badBody,
+  "cbor.tag": badBody,
+  "cbor.type": badBody,
+  "cbor.utf8": badBody,
+  "base64url.malformed": badBody,
+
+  // COSE messages and keys
+  "cose.structure": badToken,
+  "cose.tag": badToken,
+  "cose.header": badToken,
+  "cose.algorithm": badToken,
+  "cose.unprotected": badToken,
+  "cose.signature": badToken,
+  "key.malformed": badKey,
+  "key.type": badKey,
+  "key.curve": badKey,
+  "key.point": badKey,
+  "key.algorithm": badKey,
+  "key.private": badKey,
+
+  // tokens
+  "token.malformed": badToken,
+  "token.too-large": badToken,
+  "token.type": badToken,
+  "token.algorithm": badToken,
+  "token.key-unknown": badToken,
+  "token.signature": badToken,
+  "token.claims": badToken,
+  "token.issuer": badToken,
+  "token.audience": badToken,
+  "token.expired": badToken,
+  "token.not-yet-valid": badToken,
+  "token.scope": badToken,
+  "token.unbound": notAllowed,
+  "token.subject": notAllowed,
+  "token.key-changed": notAllowed,
+
+  // proofs of possession and device certificates
+  "proof.missing": badProof,
+  "proof.length": badProof,
+  "proof.signature": badProof,
+  "proof.tls": badProof,
+  "proof.key": badProof,
+  "certificate.missing": badProof,
+  "certificate.untrusted": notAllowed,
+  "certificate.expired": notAllowed,
+  "certificate.not-yet-valid": notAllowed,
+  "certificate.usage": notAllowed,
+  "certificate.identity": notAllowed,
+  "certificate.unknown": notAllowed,
+
+  // who connects or asks
+  "credential.missing": badClient,
+  "credential.malformed": badClient,
+  "credential.too-large": badClient,
+  "client.unknown": badClient,
+  "client.disabled": badClient,
+  "client.secret": badClient,
+  "client.grants": notAllowed,
+  "client-id.malformed": notAllowed,
+  "client-id.foreign": notAllowed,
+  "assertion.malformed": badClient,
+  "assertion.subject": badClient,
+  "assertion.audience": badClient,
+  "assertion.expired": badClient,
+  "assertion.lifetime": badClient,
+  "assertion.signature": badClient,
+  "assertion.replayed": badClient,
+
+  // enrolment
+  "ticket.malformed": badTicket,
+  "ticket.unknown": badTicket,
+  "ticket.expired": badTicket,
+  "ticket.used-up": badTicket,
+  "ticket.revoked": badTicket,
+  "ticket.pin": badTicket,
+  "csr.malformed": badBody,
+  "csr.signature": badBody,
+  "csr.key": badKey,
+
+  // requests over HTTP
+  "request.malformed": badBody,
+  "request.media-type": { ...badBody, http: 415, says: "the media type is not supported here" },
+  "request.too-large": { ...badBody, http: 413, says: "the request is too large" },
+  "request.not-found": { ...badBody, http: 404, says: "not found" },
+  "request.method": { ...badBody, http: 405, says: "the method is not allowed here" },
+  "request.grant-type": {
+    http: 400,
+    oauth: "unsupported_grant_type",
+    connack: 4,
+    says: "only client_credentials is granted here",
+  },
+  "request.audience": { ...badBody, says: "the audience is not known" },
+  "request.scope": { http: 400, oauth: "invalid_scope", connack: 5, says: "nothing of the requested scope is allowed" },
+  "request.key": badKey,
+  "request.unbound": { ...badBody, says: "this api takes tokens bound to a key only" },
+  "request.profile": { http: 400, oauth: "incompatible_ace_profiles", connack: 4, says: "no common profile" },
+  "request.tls": { ...badBody, says: "the request needs another TLS version" },
+
+  // the registry
+  "admin.key": { http: 401, oauth: "invalid_client", connack: 4, says: "the key is not accepted" },
+  "registry.not-found": { http: 404, oauth: "invalid_request", connack: 5, says: "not found" },
+  "registry.conflict": { http: 409, oauth: "invalid_request", connack: 5, says: "it exists already or is in use" },
+  "registry.invalid": { http: 422, oauth: "invalid_request", connack: 5, says: "a field is not valid" },
+
+  // MQTT after CONNECT
+  "topic.name": notAllowed,
+  "topic.filter": notAllowed,
+  "topic.reserved": notAllowed,
+  "will.topic": notAllowed,
+  "publish.topic": notAllowed,
+  "subscribe.filter": notAllowed,
+  "subscribe.shared": notAllowed,
+  "deliver.topic": notAllowed,
+  "session.expired": notAllowed,
+  "session.closed": notAllowed,
+  "mqtt.protocol": { ...badBody, connack: 5 },
+
+  // limits and our own faults
+  "rate.limited": { http: 429, oauth: "invalid_request", connack: 5, says: "too many requests" },
+  "limit.reached": { http: 429, oauth: "invalid_request", connack: 5, says: "a limit is reached" },
+  internal: { http: 500, oauth: "server_error", connack: 5, says: "the service failed" },
+} as const satisfies Record<string, Meaning>;
+
+export type Reason = keyof typeof meanings;
+
+/** An expected no. `id` is what an operator looks up; `detail` is for operators only and holds nothing secret. */
+export class Refusal extends Error {
+  readonly reason: Reason;
+  readonly id: string;
+  readonly detail: string;
+
+  constructor(reason: Reason, detail = "") {
+    super(detail === "" ? reason : `${reason}: ${detail}`);
+    this.name = "Refusal";
+    this.reason = reason;
+    this.id = randomBytes(9).toString("base64url");
+    this.detail = detail;
+  }
+}
+
+/** Throws a {@link Refusal}. */
+export function refuse(reason: Reason, detail = ""): never {
+  throw new Refusal(reason, detail);
+}
+
+/** The row of the table for a reason. */
+export function meaningOf(reason: Reason): Meaning {
+  return meanings[reason];
+}

@@ -1,0 +1,158 @@
+/**
+ * What a client may publish and subscribe: grants, their AIF-MQTT encodings (RFC 9431, section 3, over RFC 9237), and
+ * the algebra on them.
+ *
+ * An allow-list: nothing is permitted unless one grant covers it. An empty list is a scope that allows nothing.
+ */
+import { fromBase64url, toBase64url } from "./base64url.ts";
+import { decode, encode, type Cbor } from "./cbor.ts";
+import { readClientId } from "./names.ts";
+import { Refusal, refuse } from "./refusal.ts";
+import { assertTopicFilter, covers, intersectFilters } from "./topic.ts";
+
+/** A topic filter with what it permits. A permission of a role may hold placeholders, a scope never does. */
+export interface Grant {
+  readonly filter: string;
+  readonly pub: boolean;
+  readonly sub: boolean;
+}
+
+const placeholders: ReadonlySet<string> = new Set(["${client}", "${name}", "${project}"]);
+const maxGrants = 256;
+
+/** The CBOR form: what stands in the scope claim of a CWT. */
+export function encodeScope(grants: readonly Grant[]): Uint8Array {
+  return encode(toAif(grants));
+}
+
+/** Reads the CBOR form. Throws `token.scope`. */
+export function decodeScope(bytes: Uint8Array): Grant[] {
+  try {
+    return fromAif(decode(bytes, { anyOrder: true, maxDepth: 3 }));
+  } catch (error) {
+    return refuse("token.scope", error instanceof Refusal ? error.message : "");
+  }
+}
+
+/** The text form: base64url of the JSON array, what stands in the scope claim of a JWT. */
+export function encodeScopeText(grants: readonly Grant[]): string {
+  return toBase64url(Buffer.from(JSON.stringify(toAif(grants))));
+}
+
+/** Reads the text form. Throws `token.scope`. */
+export function decodeScopeText(text: string): Grant[] {
+  try {
+    return fromAif(JSON.parse(Buffer.from(fromBase64url(text)).toString("utf8")) as Cbor);
+  } catch (error) {
+    return refuse("token.scope", error instanceof Refusal ? error.message : "not JSON");
+  }
+}
+
+/** Reads `pub:FILTER`, `sub:FILTER` or `pubsub:FILTER`, placeholders allowed. Throws `registry.invalid`. */
+export function parsePermission(text: string): Grant {
+  const colon = text.indexOf(":");
+  const verb = text.slice(0, colon);
+  const filter = text.slice(colon + 1);
+  if (colon < 0 || !["pub", "sub", "pubsub"].includes(verb)) {
+    return refuse("registry.invalid", "a permission is pub:FILTER, sub:FILTER or pubsub:FILTER");
+  }
+  assertPermissionFilter(filter);
+  return { filter, pub: verb !== "sub", sub: verb !== "pub" };
+}
+
+/** The text that {@link parsePermission} reads. */
+export function formatPermission(grant: Grant): string {
+  return `${grant.pub ? "pub" : ""}${grant.sub ? "sub" : ""}:${grant.filter}`;
+}
+
+/** Checks a filter in which `${client}`, `${name}` and `${project}` may stand for whole levels. */
+export function assertPermissionFilter(filter: string): void {
+  for (const level of filter.split("/")) {
+    if (level.includes("${") && !placeholders.has(level)) {
+      refuse("registry.invalid", "a placeholder is ${client}, ${name} or ${project} and stands for a whole level");
+    }
+  }
+  try {
+    assertTopicFilter(filter);
+  } catch (error) {
+    refuse("registry.invalid", error instanceof Refusal ? error.detail : "");
+  }
+}
+
+/** Fills the placeholders for one client. */
+export function expandGrants(grants: readonly Grant[], clientId: string): Grant[] {
+  const { project, name } = readClientId(clientId);
+  const values: Record<string, string> = { "${client}": clientId, "${name}": name, "${project}": project };
+  return grants.map((grant) => ({
+    ...grant,
+    filter: grant.filter
+      .split("/")
+      .map((level) => values[level] ?? level)
+      .join("/"),
+  }));
+}
+
+/** What is in both: each requested filter cut to each allowed one. */
+export function intersectGrants(allowed: readonly Grant[], requested: readonly Grant[]): Grant[] {
+  const both: Grant[] = [];
+  for (const r of requested) {
+    for (const a of allowed) {
+      const [pub, sub] = [a.pub && r.pub, a.sub && r.sub];
+      const filter = pub || sub ? intersectFilters(a.filter, r.filter) : undefined;
+      if (filter !== undefined) both.push({ filter, pub, sub });
+    }
+  }
+  return mergeGrants(both);
+}
+
+/** The same permissions in the fewest entries: one a filter, sorted, what others cover dropped. */
+export function mergeGrants(grants: readonly Grant[]): Grant[] {
+  const byFilter = new Map<string, Grant>();
+  for (const grant of grants) {
+    const known = byFilter.get(grant.filter);
+    byFilter.set(grant.filter, {
+      filter: grant.filter,
+      pub: grant.pub || known?.pub === true,
+      sub: grant.sub || known?.sub === true,
+    });
+  }
+  const all = [...byFilter.values()];
+  const needed = (grant: Grant, permission: "pub" | "sub"): boolean =>
+    grant[permission] &&
+    !all.some((other) => other !== grant && other[permission] && covers(other.filter, grant.filter));
+  return all
+    .map((grant) => ({ filter: grant.filter, pub: needed(grant, "pub"), sub: needed(grant, "sub") }))
+    .filter((grant) => grant.pub || grant.sub)
+    .sort((a, b) => (a.filter < b.filter ? -1 : 1));
+}
+
+/** Whether one grant lets the topic name be published. */
+export function mayPublish(grants: readonly Grant[], topic: string): boolean {
+  return grants.some((grant) => grant.pub && covers(grant.filter, topic));
+}
+
+/** Whether one grant covers the filter (or the topic name of a delivery). */
+export function maySubscribe(grants: readonly Grant[], filter: string): boolean {
+  return grants.some((grant) => grant.sub && covers(grant.filter, filter));
+}
+
+function toAif(grants: readonly Grant[]): Cbor[] {
+  return grants.map(({ filter, pub, sub }) => [filter, [...(pub ? ["pub"] : []), ...(sub ? ["sub"] : [])]]);
+}
+
+function fromAif(value: Cbor): Grant[] {
+  if (!Array.isArray(value)) return refuse("token.scope", "not an array");
+  if (value.length > maxGrants) return refuse("token.scope", "too many entries");
+  return value.map((entry) => {
+    if (!Array.isArray(entry) || entry.length !== 2) return refuse("token.scope", "an entry is a pair");
+    const [filter, permissions] = entry;
+    if (typeof filter !== "string" || !Array.isArray(permissions) || permissions.length === 0) {
+      return refuse("token.scope", "an entry is a filter and its permissions");
+    }
+    if (!permissions.every((permission) => permission === "pub" || permission === "sub")) {
+      return refuse("token.scope", "an unknown permission");
+    }
+    assertTopicFilter(filter);
+    return { filter, pub: permissions.includes("pub"), sub: permissions.includes("sub") };
+  });
+}

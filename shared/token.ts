@@ -1,0 +1,153 @@
+/**
+ * Access tokens, whichever their format: telling CWT from JWT, verifying, and the hashes under which they are revoked
+ * (RFC 9770, section 4).
+ *
+ * Verification follows the order of RFC 9431 (section 2.2.3): signature by a known key of the issuer, issuer, expiry,
+ * audience, scope, confirmation. Proof of possession is for the caller: it depends on the connection.
+ */
+import { createHash } from "node:crypto";
+import { fromBase64url, toBase64url } from "./base64url.ts";
+import { readCwtClaims, readJwtClaims, type Claims } from "./claims.ts";
+import { verifySign1 } from "./cose.ts";
+import type { PublicKey } from "./cose-key.ts";
+import { readCwt } from "./cwt.ts";
+import { isSignedBy, readJwt } from "./jwt.ts";
+import { Refusal, refuse } from "./refusal.ts";
+import type { Grant } from "./scope.ts";
+
+export type TokenFormat = "cwt" | "jwt";
+
+/** A token as bytes: the CWT, or the ASCII of the JWT. */
+export interface Token {
+  readonly format: TokenFormat;
+  readonly bytes: Uint8Array;
+}
+
+/** A token that passed every check. `hashes` are hexadecimal: one for a CWT, two for a JWT. */
+export interface VerifiedToken {
+  readonly format: TokenFormat;
+  readonly kid: string;
+  readonly claims: Claims;
+  /** The grants of an api of kind mqtt; empty when the scope is of another kind. */
+  readonly grants: readonly Grant[];
+  readonly hashes: readonly string[];
+}
+
+/** What the verifier expects. */
+export interface TokenExpectation {
+  readonly issuer: string;
+  keyFor(kid: string): PublicKey | undefined;
+  isAudience(audience: string): boolean;
+  readonly nowSeconds: number;
+  /** How far `iat` and `nbf` may lie ahead. Default 60. `exp` has no tolerance. */
+  readonly skewSeconds?: number;
+}
+
+/** Longest token in bytes (contract, section 7). */
+export const MAX_TOKEN_BYTES = 4096;
+const maxTokenText = Math.ceil((MAX_TOKEN_BYTES * 4) / 3);
+
+/** Tells the format of what was presented: CWT bytes, base64url(CWT), or a JWT; text as string or as bytes. */
+export function toToken(presented: string | Uint8Array): Token {
+  if (presented.length > maxTokenText) refuse("token.too-large", `${presented.length} bytes`);
+  if (presented.length === 0) refuse("token.malformed", "empty");
+  // a CWT starts with a tag or an array, text never with such a byte
+  const isText = typeof presented === "string" || presented[0]! < 0x80;
+  if (!isText) return withinLimit({ format: "cwt", bytes: presented });
+  const text = typeof presented === "string" ? presented : Buffer.from(presented).toString("latin1");
+  if (text.includes(".")) return withinLimit({ format: "jwt", bytes: Buffer.from(text, "latin1") });
+  return withinLimit({ format: "cwt", bytes: fromText(text) });
+}
+
+/** The text form: base64url of a CWT, a JWT as it is. */
+export function presentToken(token: Token): string {
+  return token.format === "cwt" ? toBase64url(token.bytes) : Buffer.from(token.bytes).toString("latin1");
+}
+
+/** Verifies a token; synchronous, no I/O. Throws `token.*`, `cose.*`, `cbor.*` or `key.*`. */
+export function verifyToken(presented: string | Uint8Array, expected: TokenExpectation): VerifiedToken {
+  const token = toToken(presented);
+  const read = readUnverified(token);
+  const key = read.kid === undefined ? undefined : expected.keyFor(read.kid);
+  if (read.kid === undefined || key === undefined) return refuse("token.key-unknown", `kid ${read.kid ?? "absent"}`);
+  read.verify(key);
+  const claims = read.claims();
+  const latest = expected.nowSeconds + (expected.skewSeconds ?? 60);
+  if (claims.iss !== expected.issuer) refuse("token.issuer");
+  if (claims.exp <= expected.nowSeconds) refuse("token.expired");
+  if (claims.iat > latest || (claims.nbf ?? 0) > latest) refuse("token.not-yet-valid");
+  if (!expected.isAudience(claims.aud)) refuse("token.audience");
+  return { format: token.format, kid: read.kid, claims, grants: grantsOf(claims), hashes: hashesOf(token) };
+}
+
+/** Decodes without verifying anything. */
+export function inspectToken(presented: string | Uint8Array): {
+  readonly format: TokenFormat;
+  readonly kid: string | undefined;
+  readonly claims: Claims;
+  readonly grants: readonly Grant[];
+  readonly hashes: readonly string[];
+  readonly bytes: number;
+} {
+  const token = toToken(presented);
+  const read = readUnverified(token);
+  const claims = read.claims();
+  return {
+    format: token.format,
+    kid: read.kid,
+    claims,
+    grants: grantsOf(claims),
+    hashes: hashesOf(token),
+    bytes: token.bytes.length,
+  };
+}
+
+/** The RFC 9770 hashes of a token, hexadecimal: both spellings of a JWT, since a client may present either. */
+export function tokenHashes(presented: string | Uint8Array): string[] {
+  return hashesOf(toToken(presented));
+}
+
+interface Unverified {
+  readonly kid: string | undefined;
+  verify(key: PublicKey): void;
+  claims(): Claims;
+}
+
+function readUnverified(token: Token): Unverified {
+  if (token.format === "cwt") {
+    const cwt = readCwt(token.bytes);
+    return { kid: cwt.kid, verify: (key) => verifySign1(cwt.message, key), claims: () => readCwtClaims(cwt.claims) };
+  }
+  const jwt = readJwt(presentToken(token));
+  if (!/^(application\/)?at\+jwt$/i.test(jwt.type ?? "")) refuse("token.type", "typ is not at+jwt");
+  const verify = (key: PublicKey): void => {
+    if (!isSignedBy(jwt, key)) refuse("token.signature");
+  };
+  return { kid: jwt.kid, verify, claims: () => readJwtClaims(jwt.payload) };
+}
+
+function grantsOf(claims: Claims): readonly Grant[] {
+  return claims.scope === undefined || typeof claims.scope === "string" ? [] : claims.scope;
+}
+
+function hashesOf(token: Token): string[] {
+  const encoded = hash(toBase64url(token.bytes));
+  return token.format === "cwt" ? [encoded] : [hash(presentToken(token)), encoded];
+}
+
+/** `0x01 ‖ SHA-256(ASCII)` (RFC 6920, suite 1). */
+function hash(ascii: string): string {
+  return `01${createHash("sha256").update(ascii, "latin1").digest("hex")}`;
+}
+
+function fromText(text: string): Uint8Array {
+  try {
+    return fromBase64url(text);
+  } catch (error) {
+    return refuse("token.malformed", error instanceof Refusal ? error.message : "");
+  }
+}
+
+function withinLimit(token: Token): Token {
+  return token.bytes.length > MAX_TOKEN_BYTES ? refuse("token.too-large", `${token.bytes.length} bytes`) : token;
+}
