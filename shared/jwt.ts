@@ -23,8 +23,7 @@ export interface Jwt {
 /** Signs a payload in compact form. `type` is the `typ` header, for example `at+jwt`. */
 export function signJwt(payload: Record<string, unknown>, type: string, signer: Signer): string {
   const protectedHeader = { alg: "ES256", typ: type, ...(signer.kid !== "" && { kid: signer.kid }) };
-  const part = (value: unknown): string => toBase64url(Buffer.from(JSON.stringify(value)));
-  const signed = `${part(protectedHeader)}.${part(payload)}`;
+  const signed = `${toPart(protectedHeader)}.${toPart(payload)}`;
   return `${signed}.${toBase64url(signer.sign(Buffer.from(signed)))}`;
 }
 
@@ -57,4 +56,8 @@ export function readJwt(text: string): Jwt {
 
 export function isSignedBy(jwt: Jwt, key: PublicKey): boolean {
   return verifyEs256(key, jwt.signed, jwt.signature);
+}
+
+function toPart(value: Record<string, unknown>): string {
+  return toBase64url(Buffer.from(JSON.stringify(value)));
 }

@@ -38,7 +38,7 @@ describe("token requests (RFC 9200, section 5.8.1)", () => {
       ]),
     );
     expect(readTokenRequest(body)).toMatchObject({ audience: "a.b", wantsProfile: false });
-    expect(readTokenRequest(unhex("a2182102" + "0563612e62"))).toMatchObject({ audience: "a.b" });
+    expect(readTokenRequest(unhex("a21821020563612e62"))).toMatchObject({ audience: "a.b" });
   });
 
   test.each([

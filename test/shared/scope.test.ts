@@ -46,7 +46,8 @@ describe("covers", () => {
   test("never allows a topic that the granted filter does not match", () => {
     fc.assert(
       fc.property(filter, filter, name, (granted, requested, topic) => {
-        if (covers(granted, requested) && matches(requested, topic)) expect(matches(granted, topic)).toBe(true);
+        // covered and matched by what was asked implies matched by what was granted
+        expect(covers(granted, requested) && matches(requested, topic) && !matches(granted, topic)).toBe(false);
       }),
       { numRuns: 20_000 },
     );
@@ -54,7 +55,9 @@ describe("covers", () => {
 
   test("of a topic name it says what matching says", () => {
     fc.assert(
-      fc.property(filter, name, (granted, topic) => covers(granted, topic) === matches(granted, topic)),
+      fc.property(filter, name, (granted, topic) => {
+        expect(covers(granted, topic)).toBe(matches(granted, topic));
+      }),
       {
         numRuns: 5000,
       },
@@ -177,11 +180,11 @@ describe("AIF-MQTT (RFC 9431, section 3)", () => {
 
   test.each([
     ["no array", "a0"],
-    ["an entry of one", "818161" + "61"],
+    ["an entry of one", "81816161"],
     ["no permission", "8182616180"],
-    ["an unknown permission", "8182616181" + "63616c6c"],
+    ["an unknown permission", "818261618163616c6c"],
     ["a filter that is no text", "8182018163707562"],
-    ["a bad filter", "8182626123" + "8163707562"],
+    ["a bad filter", "81826261238163707562"],
     ["bytes after it", "8000"],
   ])("refuses %s", (_name, bytes) => {
     expect(reasonOf(() => decodeScope(unhex(bytes)))).toBe("token.scope");

@@ -367,7 +367,8 @@ describe.skipIf(!hasVectors)("vectors", () => {
   );
 
   test("the token that the eleven were made from is well-formed", () => {
-    verifySign1(readCwt(unhex(manipulated.valid_reference)).message, issuerSigner.publicKey);
+    const { message } = readCwt(unhex(manipulated.valid_reference));
+    expect(() => verifySign1(message, issuerSigner.publicKey)).not.toThrow();
   });
 
   test("cose-wg CWT A.3 has the frame that can be revoked", () => {

@@ -1,0 +1,37 @@
+/**
+ * The two things of PKI that only enrolment needs: a PKCS#10 request (RFC 2986) and the certificates in EST's certs-only
+ * PKCS#7 (RFC 7030, section 4.1.3). Loaded on enrolment alone: the library costs more to load than the rest of the agent.
+ *
+ * The request contributes a public key and nothing else; its subject is a placeholder that the authority replaces.
+ */
+import "reflect-metadata";
+import { createPublicKey, webcrypto, type KeyObject } from "node:crypto";
+import { Pkcs10CertificateRequestGenerator, X509Certificates } from "@peculiar/x509";
+
+const ecdsa = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+
+/** A request for the key, signed by it, as base64 of DER without line breaks (RFC 8951, section 3). */
+export async function createRequest(privateKey: KeyObject): Promise<string> {
+  const { subtle } = webcrypto;
+  const pkcs8 = privateKey.export({ format: "der", type: "pkcs8" });
+  const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+  const keys: webcrypto.CryptoKeyPair = {
+    privateKey: await subtle.importKey("pkcs8", pkcs8, ecdsa, false, ["sign"]),
+    publicKey: await subtle.importKey("spki", spki, ecdsa, true, ["verify"]),
+  };
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: "CN=device",
+    keys,
+    signingAlgorithm: ecdsa,
+  });
+  return Buffer.from(request.rawData).toString("base64");
+}
+
+/** The certificates, in PEM, of a base64 certs-only answer; white space is tolerated. Throws when it is no such thing. */
+export function readCertificates(body: Uint8Array): string[] {
+  const base64 = Buffer.from(body)
+    .toString("latin1")
+    .replace(/[\r\n\t ]/g, "");
+  const der = Buffer.from(base64, "base64");
+  return [...new X509Certificates(der)].map((certificate) => certificate.toString("pem"));
+}

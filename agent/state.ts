@@ -1,0 +1,185 @@
+/**
+ * The agent's folder: its key, its certificate, the authority's certificate, what it is enrolled as, and the token cache.
+ *
+ * The folder is 0700, every file 0600. A file is written whole under another name, synced and renamed, so that a power
+ * cut leaves the old one or the new one. `key.pem` is written before the first request goes out; `agent.json` comes last
+ * and is what makes the agent enrolled. The private key never leaves the folder.
+ */
+import { randomBytes } from "node:crypto";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { RememberedTime } from "./clock.ts";
+import { AgentFailure } from "./failure.ts";
+
+/** One api this agent may ask tokens for, as the authority told it. */
+export interface AgentApi {
+  readonly name: string;
+  readonly audience: string;
+  readonly kind: "mqtt" | "http";
+}
+
+export interface AgentBrokers {
+  readonly mqtts: string | null;
+  readonly wss: string | null;
+}
+
+/** agent.json: everything about the enrolment that is no secret. */
+export interface Enrolment {
+  readonly authority: string;
+  readonly clientId: string;
+  readonly issuer: string;
+  readonly brokers: AgentBrokers;
+  readonly apis: readonly AgentApi[];
+}
+
+/** One entry of tokens.json, by audience. Times are the authority's. */
+export interface CachedToken {
+  /** base64url of the token's bytes. */
+  readonly token: string;
+  readonly expiresAtSeconds: number;
+  readonly lifetimeSeconds: number;
+}
+
+export interface TokenCache {
+  readonly time: RememberedTime | undefined;
+  readonly tokens: Readonly<Record<string, CachedToken>>;
+}
+
+/** What an enrolled agent holds. */
+export interface AgentIdentity {
+  readonly enrolment: Enrolment;
+  readonly keyPem: string;
+  readonly certificatePem: string;
+  readonly caPem: string;
+}
+
+const files = {
+  key: "key.pem",
+  certificate: "certificate.pem",
+  ca: "ca.pem",
+  enrolment: "agent.json",
+  tokens: "tokens.json",
+} as const;
+
+/** /var/lib/postern-agent as root, else $XDG_DATA_HOME/postern-agent or ~/.local/share/postern-agent. */
+export function defaultAgentDir(
+  environment: NodeJS.ProcessEnv = process.env,
+  userId: number | undefined = process.getuid?.(),
+): string {
+  if (userId === 0) return "/var/lib/postern-agent";
+  const dataHome = environment["XDG_DATA_HOME"];
+  const base = dataHome !== undefined && dataHome.startsWith("/") ? dataHome : join(homedir(), ".local", "share");
+  return join(base, "postern-agent");
+}
+
+/** Reads everything; `not-enrolled` when the folder holds no finished enrolment. */
+export function readIdentity(dir: string): AgentIdentity {
+  const enrolment = readEnrolment(dir);
+  const keyPem = readKey(dir);
+  const certificatePem = readText(dir, files.certificate);
+  const caPem = readText(dir, files.ca);
+  if (enrolment === undefined || keyPem === undefined || certificatePem === undefined || caPem === undefined) {
+    throw new AgentFailure("not-enrolled", `no enrolled agent in ${dir}; run postern agent enrol with a ticket`);
+  }
+  return { enrolment, keyPem, certificatePem, caPem };
+}
+
+/** agent.json, or undefined before the enrolment is finished. */
+export function readEnrolment(dir: string): Enrolment | undefined {
+  const text = readText(dir, files.enrolment);
+  if (text === undefined) return undefined;
+  const value = parseJson(text) as Partial<Enrolment> | undefined;
+  if (typeof value?.authority !== "string" || typeof value.clientId !== "string" || !Array.isArray(value.apis)) {
+    throw new AgentFailure("not-enrolled", `${join(dir, files.enrolment)} is damaged`);
+  }
+  return value as Enrolment;
+}
+
+export function writeEnrolment(dir: string, enrolment: Enrolment): void {
+  writeAtomically(dir, files.enrolment, `${JSON.stringify(enrolment, null, 2)}\n`);
+}
+
+/** The private key in PKCS#8 PEM, or undefined. */
+export function readKey(dir: string): string | undefined {
+  return readText(dir, files.key);
+}
+
+export function writeKey(dir: string, pem: string): void {
+  writeAtomically(dir, files.key, pem);
+}
+
+export function writeCertificate(dir: string, pem: string): void {
+  writeAtomically(dir, files.certificate, pem);
+}
+
+export function writeCa(dir: string, pem: string): void {
+  writeAtomically(dir, files.ca, pem);
+}
+
+/** The token cache; a damaged one is an empty one, since tokens can be asked for again. */
+export function readTokens(dir: string): TokenCache {
+  const value = parseJson(readText(dir, files.tokens) ?? "") as Partial<TokenCache> | undefined;
+  const tokens = typeof value?.tokens === "object" && value.tokens !== null ? value.tokens : {};
+  const time = typeof value?.time?.lastSeenSeconds === "number" ? value.time : undefined;
+  return { time, tokens: Object.fromEntries(Object.entries(tokens).filter(([, entry]) => isCachedToken(entry))) };
+}
+
+export function writeTokens(dir: string, cache: TokenCache): void {
+  writeAtomically(dir, files.tokens, `${JSON.stringify(cache)}\n`);
+}
+
+/** Makes the folder, 0700. One that is there already keeps its mode: the files in it are 0600 in any case. */
+export function openDir(dir: string): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+}
+
+function isCachedToken(entry: unknown): entry is CachedToken {
+  const { token, expiresAtSeconds, lifetimeSeconds } = (entry ?? {}) as Partial<CachedToken>;
+  return typeof token === "string" && typeof expiresAtSeconds === "number" && typeof lifetimeSeconds === "number";
+}
+
+function readText(dir: string, name: string): string | undefined {
+  try {
+    return readFileSync(join(dir, name), "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw new AgentFailure("not-enrolled", `${join(dir, name)} cannot be read (${code ?? "unknown error"})`);
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a sibling, syncs it, renames it over the name and syncs the folder. */
+function writeAtomically(dir: string, name: string, text: string): void {
+  openDir(dir);
+  const target = join(dir, name);
+  const draft = `${target}.${randomBytes(6).toString("hex")}`;
+  try {
+    withFile(draft, "wx", (file) => {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    });
+    renameSync(draft, target);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+  withFile(dir, "r", fsyncSync);
+}
+
+function withFile(path: string, flags: string, use: (file: number) => void): void {
+  const file = openSync(path, flags, 0o600);
+  try {
+    use(file);
+  } finally {
+    closeSync(file);
+  }
+}

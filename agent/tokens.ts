@@ -1,0 +1,74 @@
+/**
+ * The token the agent holds for one api: from the cache in its folder while enough life is left, else from the authority.
+ *
+ * A token that a broker refused is discarded and never presented again, so that no stale credential is replayed. A token
+ * for less than the roles allow stays in memory: the cache belongs to the agent that runs with all of it.
+ */
+import { fromBase64url, toBase64url } from "../shared/base64url.ts";
+import { requestToken, type ObtainedToken, type TokenWish } from "./authority.ts";
+import type { ServerClock } from "./clock.ts";
+import { isWorthPresenting } from "./schedule.ts";
+import { readTokens, writeTokens, type AgentIdentity } from "./state.ts";
+
+export interface HeldToken extends ObtainedToken {
+  /** It was obtained by an earlier run or attempt, so the authority may have changed its mind since. */
+  readonly fromCache: boolean;
+}
+
+export interface TokenSource {
+  /** A token with enough life left. */
+  current(): Promise<HeldToken>;
+  /** A new token, whatever the cache holds. */
+  renew(): Promise<HeldToken>;
+  /** Forgets the cached token. */
+  discard(): void;
+}
+
+/** Opens the source for one audience. */
+export function openTokenSource(
+  dir: string,
+  identity: AgentIdentity,
+  clock: ServerClock,
+  wish: TokenWish,
+): TokenSource {
+  const cache = wish.scope === undefined ? openFolderCache(dir, wish.audience, clock) : openMemoryCache();
+  const renew = async (): Promise<HeldToken> => {
+    const obtained = await requestToken(identity, clock, wish);
+    cache.write(obtained);
+    return { ...obtained, fromCache: false };
+  };
+  return {
+    renew,
+    async current() {
+      const known = cache.read();
+      const remaining = known === undefined ? 0 : known.expiresAtSeconds - clock.nowSeconds();
+      if (known === undefined || !isWorthPresenting(known.lifetimeSeconds, remaining)) return renew();
+      return { ...known, fromCache: true };
+    },
+    discard: () => cache.write(undefined),
+  };
+}
+
+interface Cache {
+  read(): ObtainedToken | undefined;
+  write(token: ObtainedToken | undefined): void;
+}
+
+function openMemoryCache(): Cache {
+  let held: ObtainedToken | undefined;
+  return { read: () => held, write: (token) => (held = token) };
+}
+
+function openFolderCache(dir: string, audience: string, clock: ServerClock): Cache {
+  return {
+    read() {
+      const entry = readTokens(dir).tokens[audience];
+      return entry === undefined ? undefined : { ...entry, token: fromBase64url(entry.token) };
+    },
+    write(token) {
+      const { [audience]: _before, ...tokens } = readTokens(dir).tokens;
+      const entry = token === undefined ? {} : { [audience]: { ...token, token: toBase64url(token.token) } };
+      writeTokens(dir, { time: clock.remember(), tokens: { ...tokens, ...entry } });
+    },
+  };
+}

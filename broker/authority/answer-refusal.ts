@@ -1,0 +1,130 @@
+/**
+ * How the authority says no, in the language of whoever asked: RFC 6749 5.2 JSON or RFC 9200 5.8.3 CBOR on OAuth paths, RFC
+ * 9457 problem details under `/v1`, a line of text on EST (RFC 8951, section 3.3).
+ *
+ * The precise reason goes to the log under an id; the peer is told the vague sentence and the id. Only the holder of the
+ * admin key is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
+ */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { ZodError } from "zod";
+import { ACE_CBOR, encodeTokenError } from "../../shared/ace.ts";
+import { meaningOf, Refusal, type Meaning, type Reason } from "../../shared/refusal.ts";
+import { BASIC_CHALLENGE } from "./basic.ts";
+import type { AuthorityContext } from "./context.ts";
+
+/** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
+export type Dialect = "oauth" | "v1" | "v1-client" | "est";
+
+export type ErrorAnswer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
+
+/** One field that is wrong, as RFC 9457 3.1.3 shows it. */
+interface FieldError {
+  readonly detail: string;
+  readonly pointer: string;
+}
+
+const fastifyReasons: Readonly<Record<string, Reason>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: "request.too-large",
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: "request.media-type",
+};
+
+/** The error handler for one dialect. */
+export function createErrorAnswer(context: AuthorityContext, dialect: Dialect): ErrorAnswer {
+  return (error, request, reply) => {
+    const refusal = toRefusal(error);
+    logRefusal(context, refusal, error, request);
+    void reply.header("cache-control", "no-store");
+    if (dialect === "oauth") answerOauth(refusal, request, reply);
+    else if (dialect === "est") answerEst(refusal, reply);
+    else answerProblem(refusal, fieldErrors(error), dialect, reply);
+  };
+}
+
+/** The dialect of a path that belongs to no route. */
+export function dialectOf(path: string): Dialect {
+  if (path === "/v1" || path.startsWith("/v1/")) return "v1-client";
+  return path.startsWith("/.well-known/est/") ? "est" : "oauth";
+}
+
+function toRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  if (error instanceof ZodError) return new Refusal("registry.invalid", error.issues[0]?.message ?? "");
+  const { code, statusCode, message } = error as { code?: unknown; statusCode?: unknown; message?: unknown };
+  const known = typeof code === "string" ? fastifyReasons[code] : undefined;
+  if (known !== undefined) return new Refusal(known);
+  const isTheirs = typeof statusCode === "number" && statusCode >= 400 && statusCode < 500;
+  return isTheirs ? new Refusal("request.malformed", String(message)) : new Refusal("internal");
+}
+
+function logRefusal(context: AuthorityContext, refusal: Refusal, error: unknown, request: FastifyRequest): void {
+  const { reason, id, detail } = refusal;
+  const path = request.url.split("?", 1)[0]!.slice(0, 200);
+  const facts = { reason, id, detail, remote: request.socket.remoteAddress, method: request.method, path };
+  if (reason === "internal") context.log.error({ ...facts, err: error }, "failed");
+  else context.log.info(facts, "refused");
+}
+
+/** RFC 6749 knows 400 and 401; who fails to prove itself is an invalid client, whatever it tried. */
+function oauthMeaning(reason: Reason): Meaning {
+  const meaning = meaningOf(reason);
+  if (/^(certificate|proof)\./.test(reason)) {
+    return { ...meaning, http: 401, oauth: "invalid_client", says: meaningOf("client.unknown").says };
+  }
+  if (meaning.oauth === "invalid_client") return { ...meaning, http: 401 };
+  return { ...meaning, http: meaning.http === 401 || meaning.http === 403 ? 400 : meaning.http };
+}
+
+function answerOauth(refusal: Refusal, request: FastifyRequest, reply: FastifyReply): void {
+  const { http, oauth, says } = oauthMeaning(refusal.reason);
+  const description = `${says} (id ${refusal.id})`;
+  void reply.code(http).header("pragma", "no-cache");
+  if (http === 401 && request.headers.authorization !== undefined) challenge(reply, BASIC_CHALLENGE);
+  if (isCbor(request)) {
+    void reply.type(ACE_CBOR).send(Buffer.from(encodeTokenError(oauth, description)));
+  } else {
+    void reply.type("application/json").send(toJson({ error: oauth, error_description: description }));
+  }
+}
+
+function answerProblem(refusal: Refusal, errors: FieldError[], dialect: "v1" | "v1-client", reply: FastifyReply): void {
+  const { http, says } = meaningOf(refusal.reason);
+  const mayKnow = dialect === "v1" && http !== 401 && refusal.reason !== "internal";
+  if (http === 401) challenge(reply, dialect === "v1" ? 'Bearer realm="postern"' : BASIC_CHALLENGE);
+  const problem = {
+    type: mayKnow ? `urn:postern:refusal:${refusal.reason}` : "about:blank",
+    title: says,
+    status: http,
+    id: refusal.id,
+    ...(mayKnow && refusal.detail !== "" && { detail: refusal.detail }),
+    ...(mayKnow && errors.length > 0 && { errors }),
+  };
+  void reply.code(http).type("application/problem+json").send(toJson(problem));
+}
+
+function answerEst(refusal: Refusal, reply: FastifyReply): void {
+  const { http, says } = meaningOf(refusal.reason);
+  if (http === 401) challenge(reply, BASIC_CHALLENGE);
+  void reply.code(http).type("text/plain; charset=utf-8").send(`${says} (id ${refusal.id})\n`);
+}
+
+/** As bytes, to which the framework adds no charset: JSON has none (RFC 8259, section 11). */
+function toJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}
+
+/** Set on node's response, because the framework sends names in lower case and not every EST client looks past that. */
+function challenge(reply: FastifyReply, value: string): void {
+  reply.raw.setHeader("WWW-Authenticate", value);
+}
+
+function isCbor(request: FastifyRequest): boolean {
+  return request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === ACE_CBOR;
+}
+
+function fieldErrors(error: unknown): FieldError[] {
+  if (!(error instanceof ZodError)) return [];
+  return error.issues.map((issue) => ({
+    detail: issue.message,
+    pointer: `#/${issue.path.map((step) => String(step).replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`,
+  }));
+}

@@ -1,0 +1,67 @@
+/**
+ * The authority as one thing that is started and closed: an HTTPS server over a registry and a certificate authority.
+ */
+import type { Logger } from "pino";
+import type { Registry } from "../registry/registry.ts";
+import { ensureSigningKey } from "../registry/signing-keys.ts";
+import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
+import { defaultLimits, type AuthorityContext, type AuthorityLimits, type BrokerAddresses } from "./context.ts";
+import { openHttpServer } from "./http.ts";
+
+export interface AuthorityOptions {
+  readonly registry: Registry;
+  readonly ca: CertificateAuthority;
+  /** What {@link CertificateAuthority.issueServer} gave. */
+  readonly tls: ServerCredential;
+  /** The address to listen on; all of them by default. */
+  readonly host?: string | undefined;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** The name in the default issuer. Default `localhost`. */
+  readonly hostName?: string | undefined;
+  /** The `iss` of tokens, an https origin. Default `https://<hostName>:<port>`. */
+  readonly issuer?: string | undefined;
+  /** Read at each request, so it may be filled in once the broker listens. */
+  readonly brokers: BrokerAddresses;
+  readonly adminKey: string;
+  readonly log: Logger;
+  readonly limits?: Partial<AuthorityLimits> | undefined;
+}
+
+export interface Authority {
+  /** The issuer, which is also where the authority is reached. */
+  readonly url: string;
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Starts to serve. The registry stays the caller's to close. */
+export async function startAuthority(options: AuthorityOptions): Promise<Authority> {
+  const { registry, ca, brokers, adminKey, log } = options;
+  ensureSigningKey(registry);
+  let issuer = options.issuer === undefined ? "" : readIssuer(options.issuer);
+  const context: AuthorityContext = {
+    registry,
+    get issuer() {
+      return issuer;
+    },
+    ca,
+    brokers,
+    adminKey,
+    log,
+    limits: { ...defaultLimits, ...options.limits },
+  };
+  const server = await openHttpServer(context, options.tls);
+  const port = await server.listen(options.port, options.host);
+  // before the first connection: nothing but promises lies between the socket and here
+  if (issuer === "") issuer = `https://${options.hostName ?? "localhost"}:${String(port)}`;
+  return { url: issuer, port, close: () => server.close() };
+}
+
+/** An https URL without query, fragment and slash at the end (RFC 8414, section 2). Throws TypeError. */
+function readIssuer(text: string): string {
+  const url = new URL(text);
+  if (url.protocol !== "https:" || url.search !== "" || url.hash !== "")
+    throw new TypeError("the issuer is no https url");
+  return text.replace(/\/+$/, "");
+}

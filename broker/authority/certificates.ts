@@ -1,0 +1,173 @@
+/**
+ * The certificate authority of an installation: one P-256 key in the data directory that signs device certificates and
+ * the certificate of this server (RFC 5280).
+ *
+ * A device certificate says who the device is and nothing else: subject `CN=<client id>`, the URI
+ * `urn:postern:client:<client id>`, clientAuth. Private keys are written with mode 0600, every file in one rename.
+ */
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  X509Certificate,
+  type KeyObject,
+} from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { PublicKey } from "../../shared/cose-key.ts";
+import { clientIdUrn, readClientId } from "../../shared/names.ts";
+import { writeFileAtomically } from "./atomic-file.ts";
+import { mintCertificate, spki, toPem, type IssuedCertificate } from "./x509.ts";
+
+/** A certificate and its private key, both PEM, as node:tls takes them. */
+export interface ServerCredential {
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface CertificateAuthority {
+  readonly caPem: string;
+  /** The same certificate in DER. */
+  readonly caDer: Uint8Array;
+  readonly caCertificate: X509Certificate;
+  /** SHA-256 of the authority's SubjectPublicKeyInfo, hex: what a ticket carries. */
+  readonly pin: string;
+  /** A certificate for a device's key. The caller records it. Throws `client-id.malformed`. */
+  issueDevice(key: PublicKey, clientId: string, days: number): IssuedCertificate;
+  /** The server's certificate for these hosts and the local names; what is on disk is kept while it will do. */
+  issueServer(hosts: readonly string[]): ServerCredential;
+}
+
+const commonName = "Postern CA";
+const daySeconds = 86_400;
+const authorityDays = 3650;
+const serverDays = 397;
+/** A server certificate with less than this left is replaced at start. */
+const renewDays = 30;
+/** Devices whose clock is a little slow must not find their certificate in the future. */
+const backdateSeconds = 300;
+const hostPattern =
+  /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/;
+const unspecified: ReadonlySet<string> = new Set(["", "0.0.0.0", "::", "*"]);
+
+/** Opens the authority in a data directory, and makes it on the first run. */
+export function openCertificateAuthority(
+  directory: string,
+  nowSeconds: () => number = () => Math.floor(Date.now() / 1000),
+): CertificateAuthority {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const privateKey = openPrivateKey(join(directory, "ca.key"));
+  const publicKey = createPublicKey(privateKey);
+  const caPem = openAuthorityCertificate(join(directory, "ca.pem"), privateKey, nowSeconds());
+  const caCertificate = new X509Certificate(caPem);
+  const issued = { issuer: commonName, issuerKey: privateKey, issuerPublicKey: publicKey };
+
+  return {
+    caPem,
+    caDer: caCertificate.raw,
+    caCertificate,
+    pin: createHash("sha256").update(spki(publicKey)).digest("hex"),
+    issueDevice: (key, clientId, days) => {
+      readClientId(clientId);
+      const now = nowSeconds();
+      return mintCertificate({
+        ...issued,
+        subject: clientId,
+        subjectKey: key.keyObject,
+        notBefore: now - backdateSeconds,
+        notAfter: now + days * daySeconds,
+        purpose: { kind: "device", uri: clientIdUrn(clientId) },
+      });
+    },
+    issueServer: (hosts) => {
+      const names = serverNames(hosts);
+      const key = openPrivateKey(join(directory, "server.key"));
+      const file = join(directory, "server.pem");
+      const now = nowSeconds();
+      const kept = existsSync(file) ? readFileSync(file, "utf8") : undefined;
+      if (kept !== undefined && isGoodServerCertificate(kept, caCertificate, key, names, now)) {
+        return { cert: kept, key: exportKey(key) };
+      }
+      const made = mintCertificate({
+        ...issued,
+        subject: "Postern",
+        subjectKey: createPublicKey(key),
+        notBefore: now - backdateSeconds,
+        notAfter: now + serverDays * daySeconds,
+        purpose: { kind: "server", hosts: names },
+      });
+      const cert = toPem("CERTIFICATE", made.der);
+      writeFileAtomically(file, cert, 0o644);
+      return { cert, key: exportKey(key) };
+    },
+  };
+}
+
+/** The names a server certificate is made for: the local ones and what the operator adds. */
+export function serverNames(hosts: readonly string[]): string[] {
+  const all = ["localhost", hostname(), ...hosts, "127.0.0.1", "::1"].filter((host) => !unspecified.has(host));
+  return [...new Set(all)].filter((host) => hostPattern.test(host) || (isIP(host) !== 0 && !host.includes("%")));
+}
+
+function openPrivateKey(file: string): KeyObject {
+  if (existsSync(file)) {
+    // a key that was copied with a wider mode is brought back
+    chmodSync(file, 0o600);
+    return createPrivateKey(readFileSync(file));
+  }
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  writeFileAtomically(file, exportKey(privateKey), 0o600);
+  return privateKey;
+}
+
+function openAuthorityCertificate(file: string, privateKey: KeyObject, now: number): string {
+  if (existsSync(file)) {
+    const pem = readFileSync(file, "utf8");
+    if (!new X509Certificate(pem).checkPrivateKey(privateKey)) {
+      throw new TypeError("ca.pem and ca.key do not belong together");
+    }
+    return pem;
+  }
+  const made = mintCertificate({
+    subject: commonName,
+    subjectKey: createPublicKey(privateKey),
+    issuer: commonName,
+    issuerKey: privateKey,
+    issuerPublicKey: createPublicKey(privateKey),
+    notBefore: now - backdateSeconds,
+    notAfter: now + authorityDays * daySeconds,
+    purpose: { kind: "authority" },
+  });
+  const pem = toPem("CERTIFICATE", made.der);
+  writeFileAtomically(file, pem, 0o644);
+  return pem;
+}
+
+function isGoodServerCertificate(
+  pem: string,
+  authority: X509Certificate,
+  key: KeyObject,
+  names: readonly string[],
+  now: number,
+): boolean {
+  try {
+    const certificate = new X509Certificate(pem);
+    const left = Date.parse(certificate.validTo) / 1000 - now;
+    return (
+      left >= renewDays * daySeconds &&
+      Date.parse(certificate.validFrom) / 1000 <= now &&
+      certificate.checkPrivateKey(key) &&
+      certificate.verify(authority.publicKey) &&
+      names.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined)
+    );
+  } catch {
+    return false;
+  }
+}
+
+function exportKey(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }).toString();
+}

@@ -1,0 +1,52 @@
+/**
+ * What every route of the authority is given: the registry it speaks for, its name, its keys and its limits.
+ */
+import type { Logger } from "pino";
+import type { Registry } from "../registry/registry.ts";
+import type { CertificateAuthority } from "./certificates.ts";
+
+/** Where the brokers are, as clients are told; null where a listener is off. Read at each request. */
+export interface BrokerAddresses {
+  mqtts: string | null;
+  wss: string | null;
+  mqtt: string | null;
+}
+
+/** Bounds on what a stranger may cost. */
+export interface AuthorityLimits {
+  /** Size of an HTTP body. */
+  readonly bodyBytes: number;
+  /** Size of a certification request in DER. */
+  readonly csrBytes: number;
+  /** Size of a token; what brokers accept at most. */
+  readonly tokenBytes: number;
+  /** How far ahead a client assertion may expire. */
+  readonly assertionSeconds: number;
+  /** Validity of a device certificate. */
+  readonly certificateDays: number;
+  /** TCP connections at a time. */
+  readonly connections: number;
+  /** From the first byte of a request to the last. */
+  readonly requestMs: number;
+}
+
+export const defaultLimits: AuthorityLimits = {
+  bodyBytes: 16 * 1024,
+  csrBytes: 4 * 1024,
+  tokenBytes: 4 * 1024,
+  assertionSeconds: 300,
+  certificateDays: 90,
+  connections: 10_000,
+  requestMs: 20_000,
+};
+
+export interface AuthorityContext {
+  readonly registry: Registry;
+  /** The `iss` of every token: the origin under which the authority is reached, without a slash at the end. */
+  readonly issuer: string;
+  readonly ca: CertificateAuthority;
+  readonly brokers: BrokerAddresses;
+  readonly adminKey: string;
+  readonly log: Logger;
+  readonly limits: AuthorityLimits;
+}

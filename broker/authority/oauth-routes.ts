@@ -1,0 +1,61 @@
+/**
+ * The token endpoint over HTTP (RFC 6749, section 3.2; RFC 9200, section 5.8): `/token`, also as `/get-access-token`.
+ *
+ * The answer comes in the encoding of the question and is never cached (RFC 6749, section 5.1).
+ */
+import type { TLSSocket } from "node:tls";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { ACE_CBOR, encodeTokenResponse } from "../../shared/ace.ts";
+import { encodeScopeText } from "../../shared/scope.ts";
+import { presentToken } from "../../shared/token.ts";
+import { JSON_TYPE, type OauthBody } from "./body.ts";
+import type { AuthorityContext } from "./context.ts";
+import { issueToken, type TokenAnswer } from "./issue.ts";
+
+export const tokenPaths = ["/token", "/get-access-token"] as const;
+
+export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityContext): void {
+  for (const path of tokenPaths) {
+    scope.post(path, (request, reply) => {
+      answer(request, reply, ask(context, request));
+    });
+  }
+}
+
+function ask(context: AuthorityContext, request: FastifyRequest): TokenAnswer {
+  return issueToken(context, {
+    body: request.body as OauthBody | undefined,
+    socket: request.raw.socket as TLSSocket,
+    authorization: request.headers.authorization,
+    asksForDpop: request.headers.dpop !== undefined,
+  });
+}
+
+function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer): void {
+  const body = request.body as OauthBody;
+  void reply.header("cache-control", "no-store").header("pragma", "no-cache");
+  if (body.wire === "cbor") void reply.type(ACE_CBOR).send(toCbor(given));
+  else void reply.type(body.wire === "json" ? body.type : JSON_TYPE).send(Buffer.from(JSON.stringify(toJson(given))));
+}
+
+function toCbor({ token, expiresInSeconds, tokenType, scope, wantsProfile }: TokenAnswer): Buffer {
+  return Buffer.from(
+    encodeTokenResponse({
+      accessToken: token.bytes,
+      expiresIn: expiresInSeconds,
+      tokenType,
+      profile: wantsProfile,
+      ...(scope !== undefined && { scope }),
+    }),
+  );
+}
+
+function toJson({ token, expiresInSeconds, tokenType, scope, wantsProfile }: TokenAnswer): Record<string, unknown> {
+  return {
+    access_token: presentToken(token),
+    token_type: tokenType === "pop" ? "pop" : "Bearer",
+    expires_in: expiresInSeconds,
+    ...(scope !== undefined && { scope: encodeScopeText(scope) }),
+    ...(wantsProfile && { ace_profile: "mqtt_tls" }),
+  };
+}

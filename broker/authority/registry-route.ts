@@ -1,0 +1,160 @@
+/**
+ * What a row in the table of routes is, and the few shapes that rows have.
+ */
+import { z } from "zod";
+import type { Registry } from "../registry/registry.ts";
+import type { answered, Answer, sent } from "./registry-bodies.ts";
+import { limit } from "./registry-fields.ts";
+
+/** What the routes need of the authority. */
+export interface RegistryContext {
+  readonly registry: Registry;
+  readonly issuer: string;
+  readonly adminKey: string;
+  readonly ca: { readonly pin: string };
+}
+
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** One row. `answers` names the schema in `answered`; `list` wraps it in `items`; without it the answer is 204. */
+export interface Route {
+  readonly method: Method;
+  readonly path: string;
+  readonly says: string;
+  readonly sends?: keyof typeof sent;
+  readonly query?: z.ZodObject;
+  readonly answers?: keyof typeof answered;
+  readonly list?: true;
+  readonly run: (context: RegistryContext, input: RouteInput) => unknown;
+  /** For what was created: the last part of its path. */
+  readonly locate?: (answer: unknown) => string;
+}
+
+/** The names in a path; each route knows its own. */
+export type Params = Readonly<Record<"project" | "api" | "role" | "name" | "id", string>>;
+
+export interface RouteInput {
+  readonly params: Params;
+  readonly body: unknown;
+  readonly query: unknown;
+}
+
+const page = z.strictObject({ limit: limit(1_000), after: z.string().max(200).optional() });
+export const certificatePage = page.extend({ client: z.string().max(200).optional() });
+export const auditPage = z.strictObject({
+  limit: limit(100),
+  before: z
+    .string()
+    .regex(/^[0-9]{1,15}$/, "a whole number")
+    .transform(Number)
+    .optional(),
+});
+
+type Page = z.output<typeof page>;
+type Sent<K extends keyof typeof sent> = z.output<(typeof sent)[K]>;
+type Run<B, A> = (context: RegistryContext, params: Params, body: B) => A;
+
+/** A POST that makes something; `key` is the member of the answer that ends its path. */
+export function create<B extends keyof typeof sent, A extends keyof typeof answered>(
+  path: string,
+  sends: B,
+  answers: A,
+  key: string & keyof Answer<A>,
+  run: Run<Sent<B>, Answer<A>>,
+): Route {
+  return {
+    method: "POST",
+    path,
+    says: `create: ${answers}`,
+    sends,
+    answers,
+    run: (context, input) => run(context, input.params, input.body as Sent<B>),
+    locate: (answer) => String((answer as Answer<A>)[key]),
+  };
+}
+
+/** A PUT or PATCH of what is there. */
+export function change<B extends keyof typeof sent, A extends keyof typeof answered>(
+  method: "PUT" | "PATCH",
+  path: string,
+  sends: B,
+  answers: A,
+  run: Run<Sent<B>, Answer<A>>,
+): Route {
+  return {
+    method,
+    path,
+    says: `${method === "PUT" ? "replace" : "change"}: ${answers}`,
+    sends,
+    answers,
+    run: (context, input) => run(context, input.params, input.body as Sent<B>),
+  };
+}
+
+/** A GET of what the path names. */
+export function one<A extends keyof typeof answered>(path: string, answers: A, run: Run<unknown, Answer<A>>): Route {
+  return {
+    method: "GET",
+    path,
+    says: `one: ${answers}`,
+    answers,
+    run: (c, input) => run(c, input.params, null),
+  };
+}
+
+/** A GET of a list that is short. */
+export function all<A extends keyof typeof answered>(
+  path: string,
+  answers: A,
+  run: Run<unknown, { readonly items: readonly Answer<A>[] }>,
+): Route {
+  return {
+    method: "GET",
+    path,
+    says: `all: ${answers}`,
+    answers,
+    list: true,
+    run: (context, input) => run(context, input.params, null),
+  };
+}
+
+/** Answers a page at a time. */
+export function list<A extends keyof typeof answered>(
+  path: string,
+  answers: A,
+  run: Run<Page, { readonly items: readonly Answer<A>[] }>,
+): Route {
+  return {
+    method: "GET",
+    path,
+    says: `list: ${answers}`,
+    query: page,
+    answers,
+    list: true,
+    run: (context, input) => run(context, input.params, input.query as Page),
+  };
+}
+
+/** A DELETE. */
+export function remove(path: string, says: string, run: Run<unknown, void>): Route {
+  return { method: "DELETE", path, says, run: (context, input) => run(context, input.params, null) };
+}
+
+/** Asks for one more than the page holds, to see whether there is a next one. */
+export function more({ limit, after }: Page): { readonly limit: number; readonly after: string | undefined } {
+  return { limit: limit + 1, after };
+}
+
+/** The page, and where the next one starts when there is one. */
+export function cut<T, A>(
+  found: readonly T[],
+  limit: number,
+  keyOf: (last: T) => string,
+  to: (item: T) => A,
+): {
+  readonly items: A[];
+  readonly next?: string;
+} {
+  const items = found.slice(0, limit);
+  return { items: items.map(to), ...(found.length > limit ? { next: keyOf(items.at(-1)!) } : {}) };
+}

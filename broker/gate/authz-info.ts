@@ -1,0 +1,92 @@
+/**
+ * The topic `authz-info`: a client puts a token there, for a later connection with its key alone (RFC 9431, section
+ * 2.2.2) or to renew the session it is in (RFC 9202, section 4).
+ *
+ * Anybody over TLS may publish there, so nothing is kept that does not verify, one token a key, a bounded number. Of two
+ * tokens for a key the one issued later stays, so that nobody puts an older one back.
+ */
+import type { Confirmation } from "../../shared/claims.ts";
+import type { DeviceCertificate } from "../../shared/device-certificate.ts";
+import { Refusal, refuse } from "../../shared/refusal.ts";
+import type { VerifiedToken } from "../../shared/token.ts";
+import type { Trust } from "../trust/trust.ts";
+import { BoundedMap } from "./bounded-map.ts";
+import type { Session } from "./session.ts";
+import type { Tokens } from "./tokens.ts";
+
+export interface AuthzInfo {
+  /** Verifies and keeps a bound token; throws as a CONNECT with it would. */
+  put(presented: Uint8Array, nowSeconds: number): VerifiedToken;
+  /** The token that renews this session; throws when it is another's or bound to another key. */
+  renewal(session: Session, presented: Uint8Array, nowSeconds: number): VerifiedToken;
+  /** The token last put for the key of this certificate, if it would still be accepted. */
+  find(certificate: DeviceCertificate, nowSeconds: number): VerifiedToken | undefined;
+}
+
+interface Kept {
+  readonly presented: Uint8Array;
+  readonly issuedAt: number;
+}
+
+/** Opens the store for at most `capacity` tokens. */
+export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): AuthzInfo {
+  const kept = new BoundedMap<string, Kept>(capacity);
+
+  const keep = (presented: Uint8Array, token: VerifiedToken, confirmation: Confirmation): void => {
+    const name = nameOf(confirmation);
+    const known = kept.get(name);
+    if (known !== undefined && known.issuedAt > token.claims.iat) return;
+    kept.set(name, { presented: Uint8Array.from(presented), issuedAt: token.claims.iat });
+  };
+
+  return {
+    put(presented, nowSeconds) {
+      const token = tokens.verify(presented, nowSeconds);
+      const confirmation = token.claims.cnf ?? refuse("token.unbound");
+      assertLive(trust, token.claims.sub);
+      keep(presented, token, confirmation);
+      return token;
+    },
+    renewal(session, presented, nowSeconds) {
+      const token = tokens.verify(presented, nowSeconds);
+      assertBinding(trust, token);
+      assertLive(trust, token.claims.sub);
+      if (token.claims.sub !== session.admission.subject) refuse("token.subject", "of another client");
+      if (!session.holds(token.claims.cnf)) refuse("token.key-changed");
+      if (token.claims.cnf !== undefined) keep(presented, token, token.claims.cnf);
+      return token;
+    },
+    find(certificate, nowSeconds) {
+      const names = [certificate.key.thumbprint, nameOf({ kind: "certificate", sha256: certificate.sha256 })];
+      for (const name of names) {
+        const known = kept.get(name);
+        if (known === undefined) continue;
+        try {
+          return tokens.verify(known.presented, nowSeconds);
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+          kept.delete(name);
+        }
+      }
+      return undefined;
+    },
+  };
+}
+
+/** Throws `token.unbound` for a token without a key, unless its api lets bearer tokens in. */
+export function assertBinding(trust: Trust, token: VerifiedToken): void {
+  if (token.claims.cnf === undefined && trust.api(token.claims.aud)?.bearer !== true) refuse("token.unbound");
+}
+
+/** Throws unless the client exists and is enabled, where the gate is told of clients. */
+export function assertLive(trust: Trust, subject: string): void {
+  if (!trust.knowsClients) return;
+  const client = trust.client(subject);
+  if (client === undefined) refuse("client.unknown");
+  if (!client.enabled) refuse("client.disabled");
+}
+
+function nameOf(confirmation: Confirmation): string {
+  if (confirmation.kind === "key") return confirmation.key.thumbprint;
+  return `x5t ${Buffer.from(confirmation.sha256).toString("hex")}`;
+}

@@ -1,0 +1,151 @@
+/**
+ * The gate: opens everything it is made of and hands out the five hooks of an MQTT broker.
+ *
+ * A hook never throws, never hangs and calls back exactly once. A refusal is logged, one line each; a fault of ours is
+ * refused as `internal` and logged with its stack. The peer learns what `meanings` says and no more. Publish, subscribe
+ * and delivery are answered synchronously, so that nothing overtakes and nothing is decided for a client that is gone.
+ */
+import { pino } from "pino";
+import type { Logger } from "pino";
+import { Refusal } from "../../shared/refusal.ts";
+import { SESSION_NEWS } from "../../shared/topic.ts";
+import type { Trust } from "../trust/trust.ts";
+import type { Desk } from "./admit.ts";
+import { openAuthzInfo } from "./authz-info.ts";
+import { openCertificates } from "./certificates.ts";
+import { openConnect } from "./connect.ts";
+import type { Authenticate, PreConnect } from "./connect.ts";
+import type { Connection } from "./connection.ts";
+import { defaultLimits } from "./limits.ts";
+import type { GateLimits } from "./limits.ts";
+import { isNews, tell } from "./news.ts";
+import { openAuthorizePublish } from "./publish.ts";
+import type { AuthorizePublish } from "./publish.ts";
+import { openReceiver } from "./receive-token.ts";
+import { namesOf, openReport } from "./report.ts";
+import type { Session } from "./session.ts";
+import { openSessions } from "./sessions.ts";
+import type { Sessions } from "./sessions.ts";
+import { forgetStored, grantFilter } from "./subscriptions.ts";
+import { openTokens } from "./tokens.ts";
+import { followTrust } from "./trust-news.ts";
+
+export interface GateOptions {
+  readonly trust: Trust;
+  readonly log?: Logger | undefined;
+  /** Seconds since 1970, fractions welcome. Default: the clock. */
+  readonly nowSeconds?: (() => number) | undefined;
+  readonly limits?: Partial<GateLimits> | undefined;
+}
+
+/** The hooks of an Aedes broker. `client` is the broker's own object. */
+export interface Hooks {
+  readonly preConnect: PreConnect;
+  readonly authenticate: Authenticate;
+  readonly authorizePublish: AuthorizePublish;
+  authorizeSubscribe<S extends { topic: string }>(
+    client: object,
+    subscription: S,
+    done: (error: Error | null, subscription?: S | null) => void,
+  ): void;
+  authorizeForward<P extends { topic: string; brokerId?: string }>(client: object, packet: P): P | null;
+}
+
+export interface Gate {
+  readonly hooks: Hooks;
+  readonly sessions: Sessions;
+  /** Whether this filter may be stored for this client. Asks its session and changes nothing. */
+  mayStore(client: object, filter: string): boolean;
+  /** Stops the timers and the listening to trust. Connections are for the broker to close. */
+  close(): void;
+}
+
+/** Opens a gate on a trust. */
+export function openGate(options: GateOptions): Gate {
+  const { trust } = options;
+  const log = options.log ?? pino({ level: "silent" });
+  const nowSeconds = options.nowSeconds ?? (() => Date.now() / 1000);
+  const limits: GateLimits = { ...defaultLimits, ...options.limits };
+  const report = openReport(log);
+  const wills = new WeakMap<object, Session>();
+
+  const expire = (session: Session): void => {
+    if (session.isClosed) return;
+    log.info({ ...namesOf(session.connection), reason: "session.expired" }, "session over");
+    sessions.close(session, false);
+  };
+  const expiring = (session: Session): void => tell(session, { event: "expiring", exp: session.rights.expiresAt });
+  const sessions = openSessions({ expiring, expired: expire }, nowSeconds);
+
+  /** The live session of a client. One whose time is up is closed on the way. */
+  const sessionOf = (client: object): Session => {
+    const session = sessions.of(client);
+    if (session === undefined || session.isClosed) throw new Refusal("session.closed");
+    if (nowSeconds() < session.rights.expiresAt) return session;
+    expire(session);
+    throw new Refusal("session.expired");
+  };
+
+  /** A filter of a resumed session that is no longer allowed is not kept for the next one either. */
+  const forgetIfResumed = (connection: Connection, filter: string): void => {
+    const session = sessions.of(connection);
+    if (connection.connackSent || session === undefined || session.isClosed || session.may("sub", filter)) return;
+    forgetStored(connection, [filter], log);
+  };
+
+  const tokens = openTokens(trust, limits.verifiedTokens);
+  const desk: Desk = {
+    trust,
+    tokens,
+    certificates: openCertificates(trust, limits.verifiedCertificates),
+    authzInfo: openAuthzInfo(trust, tokens, limits.keptTokens),
+    sessions,
+    limits,
+    nowSeconds,
+  };
+  const receive = openReceiver(desk, log);
+  const stopFollowing = followTrust(trust, sessions, log);
+
+  const hooks: Hooks = {
+    ...openConnect({ desk, wills, report, log }),
+    authorizePublish: openAuthorizePublish({ trust, wills, receive, report, sessionOf }),
+
+    authorizeSubscribe(client, subscription, done) {
+      let isGranted = false;
+      try {
+        grantFilter(sessionOf(client), subscription.topic, limits.subscriptions);
+        isGranted = true;
+      } catch (error) {
+        report(error, client, "subscribe", subscription.topic);
+        forgetIfResumed(client as Connection, subscription.topic);
+      }
+      // null is answered 0x80 for this filter; an error would end the connection and leave the others unanswered
+      done(null, isGranted ? subscription : null);
+    },
+
+    authorizeForward(client, packet) {
+      try {
+        if (packet.topic === SESSION_NEWS) return isNews(packet) ? packet : null;
+        const session = sessions.of(client);
+        if (session === undefined || session.isClosed) return null;
+        if (nowSeconds() >= session.rights.expiresAt) expire(session);
+        else if (session.may("sub", packet.topic)) return packet;
+        else
+          log.debug({ clientId: session.admission.clientId, reason: "deliver.topic", topic: packet.topic }, "refused");
+      } catch (error) {
+        report(error, client, "deliver", packet.topic);
+      }
+      return null;
+    },
+  };
+
+  return {
+    hooks,
+    sessions,
+    mayStore: (client, filter) => sessions.of(client)?.may("sub", filter) === true,
+    close() {
+      stopFollowing();
+      sessions.stop();
+    },
+  };
+}

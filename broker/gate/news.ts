@@ -1,0 +1,52 @@
+/**
+ * News of a session to its own client, on `$postern/session`: a warning before the end, a renewal, a refusal.
+ *
+ * Sent straight to the one connection and never routed, and only where the client has subscribed. Numbered in a series
+ * of its own, so that the broker's duplicate check of routed messages is not disturbed. Says no more of a refusal than
+ * a stranger may learn.
+ */
+import { randomUUID } from "node:crypto";
+import { meanings } from "../../shared/refusal.ts";
+import type { Refusal } from "../../shared/refusal.ts";
+import { SESSION_NEWS } from "../../shared/topic.ts";
+import type { Session } from "./session.ts";
+
+/** What goes over the wire as JSON. Times in seconds since 1970. */
+export type SessionNews =
+  | { readonly event: "expiring"; readonly exp: number }
+  | { readonly event: "renewed"; readonly exp: number }
+  | { readonly event: "refused"; readonly says: string; readonly id: string };
+
+/** The mark by which delivery knows the gate's own news; nobody outside the process learns it. */
+const origin = `postern-news-${randomUUID()}`;
+let counter = 0;
+
+/** Whether a message to be delivered is one of the gate's own. */
+export function isNews(packet: { readonly brokerId?: string | undefined }): boolean {
+  return packet.brokerId === origin;
+}
+
+/** What a client is told of a refusal. */
+export function refusalNews(refusal: Refusal): SessionNews {
+  return { event: "refused", says: meanings[refusal.reason].says, id: refusal.id };
+}
+
+/** Tells the client of the session; calls back once it is written, or at once when the client does not listen. */
+export function tell(session: Session, news: SessionNews, done: () => void = () => {}): void {
+  const { connection } = session;
+  if (connection.closed || connection.subscriptions[SESSION_NEWS] === undefined) return done();
+  const payload = Buffer.from(JSON.stringify(news));
+  connection.publish(
+    {
+      cmd: "publish",
+      topic: SESSION_NEWS,
+      payload,
+      qos: 0,
+      retain: false,
+      dup: false,
+      brokerId: origin,
+      brokerCounter: ++counter,
+    },
+    () => done(),
+  );
+}

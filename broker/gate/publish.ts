@@ -1,0 +1,102 @@
+/**
+ * The hook for PUBLISH and for wills that are due.
+ *
+ * A publish is decided from the session's rights. A token on `authz-info` is consumed here and never routed. A will was
+ * approved at CONNECT and is published even when the token has expired since (RFC 9431, section 5), but not when the
+ * session was taken back.
+ */
+import { Refusal } from "../../shared/refusal.ts";
+import { AUTHZ_INFO } from "../../shared/topic.ts";
+import type { Trust } from "../trust/trust.ts";
+import { assertLive } from "./authz-info.ts";
+import { partWith } from "./receive-token.ts";
+import type { ReceiveToken } from "./receive-token.ts";
+import type { Report } from "./report.ts";
+import { refusalToPublish } from "./session.ts";
+import type { Session } from "./session.ts";
+
+/** The parts of a PUBLISH that are read, and overwritten when it is consumed. */
+export interface PublishPacket {
+  topic: string;
+  payload: string | Uint8Array;
+  retain: boolean;
+  clientId?: string;
+}
+
+export type AuthorizePublish = (
+  client: object | null,
+  packet: PublishPacket,
+  done: (error?: Error | null) => void,
+) => void;
+
+/** What the hook asks. `sessionOf` throws for a client whose session is over. */
+export interface PublishDesk {
+  readonly trust: Trust;
+  readonly wills: WeakMap<object, Session>;
+  readonly receive: ReceiveToken;
+  readonly report: Report;
+  sessionOf(client: object): Session;
+}
+
+/** Nobody can subscribe to it, and the broker matches no stored wildcard with what starts `$SYS/`. */
+const consumedTopic = "$SYS/postern/consumed";
+
+export function openAuthorizePublish({ trust, wills, receive, report, sessionOf }: PublishDesk): AuthorizePublish {
+  /** Whether a will that is due may be published: one of a live broker by its session, else by what it says itself. */
+  const mayFire = (packet: PublishPacket): boolean => {
+    const session = wills.get(packet);
+    if (session !== undefined) return session.mayFireWill();
+    assertLive(trust, (packet.clientId ?? "").split(":", 1)[0]!);
+    return refusalToPublish([{ filter: "#", pub: true, sub: false }], packet.topic) === null;
+  };
+
+  const fireWill = (client: object | null, packet: PublishPacket): void => {
+    let isAllowed = false;
+    try {
+      isAllowed = mayFire(packet);
+      if (!isAllowed) throw new Refusal("will.topic", "not published");
+    } catch (error) {
+      report(error, client, "will", packet.topic);
+      // answered with an error, a will that a dead broker left would be tried again for ever
+      consume(packet);
+    }
+  };
+
+  const takeToken = (session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void => {
+    const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
+    receive(session, payload, (error) => {
+      if (error === undefined) {
+        consume(packet);
+        return done(null);
+      }
+      const refusal = report(error, session.connection, "authz-info");
+      partWith(session, refusal, () => done(refusal));
+    });
+  };
+
+  return (client, packet, done) => {
+    if (client === null || wills.has(packet)) {
+      fireWill(client, packet);
+      return done(null);
+    }
+    let refusal: Refusal | null = null;
+    let tokenFor: Session | undefined;
+    try {
+      const session = sessionOf(client);
+      if (packet.topic === AUTHZ_INFO) tokenFor = session;
+      const reason = tokenFor === undefined ? session.refusalOf("pub", packet.topic) : null;
+      if (reason !== null) throw new Refusal(reason);
+    } catch (error) {
+      refusal = report(error, client, "publish", packet.topic);
+    }
+    if (tokenFor === undefined) return done(refusal);
+    takeToken(tokenFor, packet, done);
+  };
+}
+
+/** Leaves nothing of a message that goes no further; what is left is acknowledged and reaches nobody. */
+function consume(packet: PublishPacket): void {
+  packet.topic = consumedTopic;
+  packet.payload = Buffer.alloc(0);
+  packet.retain = false;
+}

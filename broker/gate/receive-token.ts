@@ -1,0 +1,79 @@
+/**
+ * A token that arrives on `authz-info` (RFC 9431, section 2.2.2): from a session it renews that session, from an
+ * anonymous client it is kept for the key it is bound to. Anonymous clients are counted by address.
+ *
+ * Renewal is synchronous, so that what a client publishes right after it already has the new rights. A refused token ends
+ * the connection, after its client was told.
+ */
+import type { Logger } from "pino";
+import { RateLimiterMemory } from "rate-limiter-flexible";
+import { Refusal } from "../../shared/refusal.ts";
+import type { Desk } from "./admit.ts";
+import { refusalNews, tell } from "./news.ts";
+import type { Session } from "./session.ts";
+import { dropUncovered } from "./subscriptions.ts";
+
+/** Calls back once: with nothing when the token was taken, else with what was thrown. */
+export type ReceiveToken = (session: Session, presented: Uint8Array, done: (error?: unknown) => void) => void;
+
+/** How long a refused client's news may take to leave. */
+const partingMilliseconds = 500;
+
+export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
+  const { sessions, authzInfo, limits, nowSeconds } = desk;
+  const limiter = new RateLimiterMemory({ points: limits.strangerTokensPerMinute, duration: 60 });
+
+  const putOfStranger = async (session: Session, presented: Uint8Array): Promise<void> => {
+    try {
+      await limiter.consume(session.admission.address);
+    } catch {
+      throw new Refusal("rate.limited", "tokens of one address");
+    }
+    const token = authzInfo.put(presented, nowSeconds());
+    log.info({ sub: token.claims.sub, address: session.admission.address }, "token kept");
+  };
+
+  const renew = (session: Session, presented: Uint8Array): void => {
+    const token = authzInfo.renewal(session, presented, nowSeconds());
+    const notAfter = session.admission.certificate?.notAfter ?? Infinity;
+    const expiresAt = Math.min(token.claims.exp, notAfter);
+    session.replace({ kind: "token", grants: token.grants, expiresAt, token });
+    sessions.update(session);
+    dropUncovered(session, log);
+    log.info({ clientId: session.admission.clientId, exp: expiresAt }, "session renewed");
+    tell(session, { event: "renewed", exp: expiresAt });
+  };
+
+  return (session, presented, done) => {
+    if (session.rights.kind === "anonymous") {
+      putOfStranger(session, presented).then(() => done(), done);
+      return;
+    }
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      renew(session, presented);
+    } catch (error) {
+      failure = { error };
+    }
+    if (failure === undefined) done();
+    else done(failure.error);
+  };
+}
+
+/** Tells a client of the refusal, waits until that has left, not for long, and calls back. Nothing is allowed meanwhile. */
+export function partWith(session: Session, refusal: Refusal, done: () => void): void {
+  session.isClosed = true;
+  let isDone = false;
+  const finish = (): void => {
+    if (isDone) return;
+    isDone = true;
+    clearTimeout(timer);
+    done();
+  };
+  const timer = setTimeout(finish, partingMilliseconds);
+  const { conn } = session.connection;
+  tell(session, refusalNews(refusal), () => {
+    if (conn.destroyed || conn.writableLength === 0) finish();
+    else conn.write(Buffer.alloc(0), finish);
+  });
+}

@@ -1,0 +1,152 @@
+/**
+ * The live sessions of this process: found by connection, and by everything that can be taken back (client, signing
+ * key, token, certificate), so that taking something back finds its sessions without a scan. Each has one timer, first
+ * for the warning and then for the end.
+ *
+ * Knows nothing of why a session ends; it only ends it, with its will or without.
+ */
+import type { Session } from "./session.ts";
+
+/** What sessions are found by. A `stranger` is an anonymous client, by address, or `*` for all of them. */
+export type SessionIndex = "client" | "kid" | "token" | "certificate" | "stranger";
+
+export interface Sessions {
+  readonly size: number;
+  open(session: Session): void;
+  of(connection: object): Session | undefined;
+  /** The sessions under one entry of an index, a copy. */
+  by(index: SessionIndex, value: string): Session[];
+  count(index: SessionIndex, value: string): number;
+  all(): Session[];
+  /** Indexes and times a session anew after its rights were replaced. */
+  update(session: Session): void;
+  /**
+   * Ends a session at once. `quiet`: its will is not published, now or later; else it ends as any broken connection.
+   */
+  close(session: Session, quiet: boolean): void;
+  /** Stops all timers; connections stay. */
+  stop(): void;
+}
+
+/** What happens when a timer fires. */
+export interface SessionEvents {
+  expiring(session: Session): void;
+  expired(session: Session): void;
+}
+
+/** setTimeout takes 31 bits of milliseconds; longer waits are taken in steps. */
+const longestTimer = 2 ** 31 - 1;
+
+interface Entry {
+  readonly session: Session;
+  keys: readonly string[];
+  timer?: NodeJS.Timeout;
+  /** Seconds since 1970; undefined once the warning was given. */
+  warnAt: number | undefined;
+}
+
+/** Opens the index. `nowSeconds` may have fractions. */
+export function openSessions(events: SessionEvents, nowSeconds: () => number): Sessions {
+  const entries = new Map<object, Entry>();
+  const index = new Map<string, Set<Session>>();
+
+  const addKeys = (entry: Entry): void => {
+    entry.keys = keysOf(entry.session);
+    for (const key of entry.keys) {
+      const sessions = index.get(key);
+      if (sessions === undefined) index.set(key, new Set([entry.session]));
+      else sessions.add(entry.session);
+    }
+  };
+  const removeKeys = (entry: Entry): void => {
+    for (const key of entry.keys) {
+      const sessions = index.get(key);
+      sessions?.delete(entry.session);
+      if (sessions?.size === 0) index.delete(key);
+    }
+  };
+  const arm = (entry: Entry): void => {
+    clearTimeout(entry.timer);
+    const now = nowSeconds();
+    const until = entry.warnAt ?? entry.session.rights.expiresAt;
+    entry.timer = setTimeout(fire, Math.min(Math.max((until - now) * 1000, 0), longestTimer), entry);
+    entry.timer.unref();
+  };
+  const fire = (entry: Entry): void => {
+    const now = nowSeconds();
+    if (now >= entry.session.rights.expiresAt) {
+      events.expired(entry.session);
+      return;
+    }
+    if (entry.warnAt !== undefined && now >= entry.warnAt) {
+      entry.warnAt = undefined;
+      events.expiring(entry.session);
+    }
+    arm(entry);
+  };
+  const forget = (session: Session): void => {
+    const entry = entries.get(session.connection);
+    if (entry?.session !== session) return;
+    clearTimeout(entry.timer);
+    removeKeys(entry);
+    entries.delete(session.connection);
+    session.isClosed = true;
+  };
+
+  return {
+    get size() {
+      return entries.size;
+    },
+    open(session) {
+      const entry: Entry = { session, keys: [], warnAt: warningTime(session, nowSeconds()) };
+      entries.set(session.connection, entry);
+      addKeys(entry);
+      arm(entry);
+      session.connection.conn.once("close", () => forget(session));
+    },
+    of: (connection) => entries.get(connection)?.session,
+    by: (name, value) => [...(index.get(`${name} ${value}`) ?? [])],
+    count: (name, value) => index.get(`${name} ${value}`)?.size ?? 0,
+    all: () => [...entries.values()].map((entry) => entry.session),
+    update(session) {
+      const entry = entries.get(session.connection);
+      if (entry?.session !== session) return;
+      removeKeys(entry);
+      addKeys(entry);
+      entry.warnAt = warningTime(session, nowSeconds());
+      arm(entry);
+    },
+    close(session, quiet) {
+      session.isClosed = true;
+      if (quiet) {
+        session.isTakenBack = true;
+        session.connection._disconnected = true;
+      }
+      session.connection.close();
+    },
+    stop() {
+      for (const entry of entries.values()) clearTimeout(entry.timer);
+    },
+  };
+}
+
+/**
+ * When to warn of the end: a tenth of the remaining life before it and at least ten seconds, but never more than half
+ * of what remains, so that a token of five seconds is not announced as ending when it starts.
+ */
+function warningTime(session: Session, now: number): number | undefined {
+  const { kind, expiresAt } = session.rights;
+  if (kind !== "token") return undefined;
+  const remaining = Math.max(expiresAt - now, 0);
+  return expiresAt - Math.min(Math.max(10, remaining / 10), remaining / 2);
+}
+
+function keysOf(session: Session): string[] {
+  const { subject, address, certificate } = session.admission;
+  const { kind, token } = session.rights;
+  if (kind === "anonymous") return ["stranger *", `stranger ${address}`];
+  const keys = [`client ${subject}`];
+  if (certificate !== undefined) keys.push(`certificate ${certificate.serial}`);
+  if (token !== undefined) keys.push(`kid ${token.kid}`, ...token.hashes.map((hash) => `token ${hash}`));
+  return keys;
+}

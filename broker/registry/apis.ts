@@ -1,0 +1,207 @@
+/**
+ * APIs: the resource servers that tokens are for. Kind `mqtt` is a set of topic filters, kind `http` a set of scopes.
+ *
+ * Topic filters are ordinary ones: what starts with `$` and the topic `authz-info` (RFC 9431, section 2.2.2) belong to
+ * the broker, shared subscriptions included.
+ */
+import { assertName, readClientId } from "../../shared/names.ts";
+import { Refusal, refuse } from "../../shared/refusal.ts";
+import { assertTopicFilter, AUTHZ_INFO } from "../../shared/topic.ts";
+import { ADMIN, audit } from "./audit.ts";
+import { statement } from "./database.ts";
+import { getProject } from "./projects.ts";
+import type { Registry } from "./registry.ts";
+
+export type ApiKind = "mqtt" | "http";
+
+export interface Api {
+  readonly project: string;
+  readonly name: string;
+  readonly kind: ApiKind;
+  /** What tokens for it say in `aud`; `<project>.<name>` unless set. */
+  readonly audience: string;
+  readonly topics: readonly string[];
+  readonly scopes: readonly string[];
+  readonly ttlSeconds: number;
+  /** Null: as the request has it, CBOR gets a CWT and JSON a JWT. */
+  readonly format: "cwt" | "jwt" | null;
+  /** Whether tokens without a bound key are let in. */
+  readonly bearer: boolean;
+  readonly createdAt: number;
+}
+
+export interface NewApi {
+  readonly project: string;
+  readonly name: string;
+  readonly kind: ApiKind;
+  readonly audience?: string | undefined;
+  readonly topics?: readonly string[] | undefined;
+  readonly scopes?: readonly string[] | undefined;
+  readonly ttlSeconds?: number | undefined;
+  readonly format?: "cwt" | "jwt" | null | undefined;
+  readonly bearer?: boolean | undefined;
+}
+
+/** How long a token may live, in seconds. */
+export const tokenTtl = { min: 5, default: 3_600, max: 30 * 86_400 } as const;
+/** Entries in one list of topics, scopes, permissions or roles. */
+export const MAX_ENTRIES = 64;
+
+const maxAudienceLength = 255;
+const audienceForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/;
+/** RFC 6749, section 3.3. */
+const scopeForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
+
+/** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`. */
+export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Api {
+  const { project, name, kind } = asked;
+  getProject(r, project);
+  assertName(name);
+  const api: Api = {
+    project,
+    name,
+    kind,
+    audience: asked.audience ?? `${project}.${name}`,
+    topics: [...new Set(asked.topics ?? [])],
+    scopes: [...new Set(asked.scopes ?? [])],
+    ttlSeconds: asked.ttlSeconds ?? tokenTtl.default,
+    format: asked.format ?? null,
+    bearer: asked.bearer ?? false,
+    createdAt: r.nowSeconds(),
+  };
+  assertAudience(api);
+  assertContents(api);
+  assertWithin("ttl_seconds", api.ttlSeconds, tokenTtl);
+  return r.change(() => {
+    const added = statement(
+      r.db,
+      `INSERT INTO api (project, name, audience, kind, topics, scopes, ttl_seconds, format, bearer, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    ).run(
+      project,
+      name,
+      api.audience,
+      kind,
+      JSON.stringify(api.topics),
+      JSON.stringify(api.scopes),
+      api.ttlSeconds,
+      api.format,
+      api.bearer ? 1 : 0,
+      api.createdAt,
+    );
+    if (added.changes === 0) refuse("registry.conflict", `api ${project}.${name} or audience ${api.audience} exists`);
+    audit(r, { event: "api.created", actor, subject: `${project}.${name}`, facts: { kind, audience: api.audience } });
+    r.afterCommit(() => tellApi(r, api));
+    return api;
+  });
+}
+
+export function listApis(r: Registry, project: string): Api[] {
+  getProject(r, project);
+  return statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? ORDER BY name`).all(project).map(toApi);
+}
+
+/** Throws `registry.not-found`. */
+export function getApi(r: Registry, project: string, name: string): Api {
+  const row = statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? AND name = ?`).get(project, name);
+  return row === undefined ? refuse("registry.not-found", `no api ${project}.${name}`) : toApi(row);
+}
+
+/** The api that tokens with this audience are for. */
+export function findApi(r: Registry, audience: string): Api | undefined {
+  if (audience.length > maxAudienceLength) return undefined;
+  return r.remember(`api ${audience}`, () => {
+    const row = statement<ApiRow>(r.db, `SELECT * FROM api WHERE audience = ?`).get(audience);
+    return row === undefined ? undefined : toApi(row);
+  });
+}
+
+/** Tells the sink all apis. */
+export function tellApis(r: Registry): void {
+  for (const row of statement<ApiRow>(r.db, `SELECT * FROM api`).all()) tellApi(r, toApi(row));
+}
+
+/** Throws `registry.invalid` unless the number is whole and within the bounds. `field` is its name outside. */
+export function assertWithin(
+  field: string,
+  value: number,
+  bounds: { readonly min: number; readonly max: number },
+): void {
+  if (Number.isInteger(value) && value >= bounds.min && value <= bounds.max) return;
+  refuse("registry.invalid", `${field}: a whole number from ${bounds.min} to ${bounds.max}`);
+}
+
+/** Whether a filter begins with a topic of the broker's own. */
+export function isReserved(filter: string): boolean {
+  return filter.split("/", 1)[0] === AUTHZ_INFO;
+}
+
+function assertAudience({ project, audience }: Api): void {
+  if (!audienceForm.test(audience)) {
+    refuse("registry.invalid", "audience: 1 to 255 printable ASCII characters without spaces, quotes and backslashes");
+  }
+  let owner: string;
+  try {
+    owner = readClientId(audience).project;
+  } catch {
+    return;
+  }
+  // the default audiences of other projects are not for the taking
+  if (owner !== project) refuse("registry.invalid", `audience: it is of the form that belongs to project ${owner}`);
+}
+
+function assertContents({ kind, topics, scopes }: Api): void {
+  const [has, hasNot] = kind === "mqtt" ? (["topics", "scopes"] as const) : (["scopes", "topics"] as const);
+  const counts = { topics: topics.length, scopes: scopes.length };
+  if (counts[has] === 0) refuse("registry.invalid", `${has}: an api of kind ${kind} has at least one`);
+  if (counts[hasNot] > 0) refuse("registry.invalid", `${hasNot}: an api of kind ${kind} has none`);
+  if (counts[has] > MAX_ENTRIES) refuse("registry.invalid", `${has}: at most ${MAX_ENTRIES}`);
+  topics.forEach((topic, index) => assertApiTopic(topic, `topics.${index}`));
+  scopes.forEach((scope, index) => {
+    if (!scopeForm.test(scope))
+      refuse("registry.invalid", `scopes.${index}: printable ASCII without spaces and quotes`);
+  });
+}
+
+function assertApiTopic(topic: string, field: string): void {
+  try {
+    assertTopicFilter(topic);
+  } catch (error) {
+    refuse("registry.invalid", `${field}: ${error instanceof Refusal ? error.detail : "not a topic filter"}`);
+  }
+  if (topic.includes("${")) refuse("registry.invalid", `${field}: placeholders belong in roles`);
+  if (topic.startsWith("$")) refuse("registry.invalid", `${field}: topics that start with $ are closed`);
+  if (isReserved(topic)) refuse("registry.invalid", `${field}: ${AUTHZ_INFO} belongs to the broker`);
+}
+
+function tellApi(r: Registry, { audience, kind, bearer }: Api): void {
+  r.sink.learnApi({ audience, kind, bearer });
+}
+
+interface ApiRow {
+  readonly project: string;
+  readonly name: string;
+  readonly audience: string;
+  readonly kind: ApiKind;
+  readonly topics: string;
+  readonly scopes: string;
+  readonly ttl_seconds: number;
+  readonly format: "cwt" | "jwt" | null;
+  readonly bearer: number;
+  readonly created_at: number;
+}
+
+function toApi(row: ApiRow): Api {
+  return {
+    project: row.project,
+    name: row.name,
+    kind: row.kind,
+    audience: row.audience,
+    topics: JSON.parse(row.topics) as string[],
+    scopes: JSON.parse(row.scopes) as string[],
+    ttlSeconds: row.ttl_seconds,
+    format: row.format,
+    bearer: row.bearer === 1,
+    createdAt: row.created_at,
+  };
+}

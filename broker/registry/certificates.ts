@@ -1,0 +1,127 @@
+/**
+ * Device certificates that were issued: who holds which key, and until when. Nothing here says that a certificate is
+ * good; a disabled or deleted client's are not, whatever their dates.
+ */
+import { readSpki, type PublicKey } from "../../shared/cose-key.ts";
+import { audit } from "./audit.ts";
+import { findClient } from "./clients.ts";
+import { statement } from "./database.ts";
+import type { Registry } from "./registry.ts";
+
+export interface CertificateRecord {
+  /** Lower case hex without leading zeros. */
+  readonly serial: string;
+  readonly clientId: string;
+  readonly keyThumbprint: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** The ticket that it was issued for, null for a renewal. */
+  readonly ticketId: string | null;
+  readonly issuedAt: number;
+}
+
+export interface NewCertificate {
+  /** Hex, as X.509 tools print it. */
+  readonly serial: string;
+  readonly clientId: string;
+  readonly key: PublicKey;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly der: Uint8Array;
+  readonly ticketId?: string | undefined;
+}
+
+/** A certificate that has ended is kept this long for whoever looks into the past. */
+const keptSeconds = 90 * 86_400;
+/** Old keys end with their certificates; a client that renews all the time is not asked to be verified by each. */
+const maxLiveKeys = 4;
+
+export function recordCertificate(r: Registry, certificate: NewCertificate): void {
+  const { clientId, key, notBefore, notAfter, der, ticketId } = certificate;
+  const serial = normalise(certificate.serial);
+  r.change(() => {
+    const now = r.nowSeconds();
+    statement(r.db, `DELETE FROM certificate WHERE not_after < ?`).run(now - keptSeconds);
+    statement(
+      r.db,
+      `INSERT INTO certificate (serial, client, key_spki, key_thumbprint, not_before, not_after, der, ticket, issued_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(
+      serial,
+      clientId,
+      key.keyObject.export({ format: "der", type: "spki" }),
+      key.thumbprint,
+      notBefore,
+      notAfter,
+      der,
+      ticketId ?? null,
+      now,
+    );
+    const facts = { serial, key: key.thumbprint, notAfter, ticket: ticketId };
+    audit(r, { event: "certificate.issued", actor: clientId, subject: clientId, facts });
+  });
+}
+
+/** By serial, from the one after `after` on. */
+export function listCertificates(
+  r: Registry,
+  asked: { readonly client?: string | undefined; readonly after?: string | undefined; readonly limit?: number } = {},
+): CertificateRecord[] {
+  const { client, after = "", limit = -1 } = asked;
+  if (client === undefined) {
+    return statement<CertificateRecord>(r.db, `${select} WHERE serial > ? ORDER BY serial LIMIT ?`).all(after, limit);
+  }
+  return statement<CertificateRecord>(r.db, `${select} WHERE client = ? AND serial > ? ORDER BY serial LIMIT ?`).all(
+    client,
+    after,
+    limit,
+  );
+}
+
+/** The record of a serial, in any spelling of its hex. */
+export function findCertificate(r: Registry, serial: string): CertificateRecord | undefined {
+  if (serial.length > 64) return undefined;
+  const name = normalise(serial);
+  return r.remember(`certificate ${name}`, () =>
+    statement<CertificateRecord>(r.db, `${select} WHERE serial = ?`).get(name),
+  );
+}
+
+/** The keys that the client holds certificates for at this time, newest first, at most 4; none unless it is enabled. */
+export function liveCertificateKeys(r: Registry, clientId: string, nowSeconds: number): PublicKey[] {
+  if (findClient(r, clientId)?.enabled !== true) return [];
+  const held = r.remember(`keys ${clientId}`, () => readHeldKeys(r, clientId, nowSeconds));
+  const keys = new Map<string, PublicKey>();
+  for (const { key, notBefore, notAfter } of held) {
+    if (notBefore <= nowSeconds && nowSeconds < notAfter && keys.size < maxLiveKeys) keys.set(key.thumbprint, key);
+  }
+  return [...keys.values()];
+}
+
+interface HeldKey {
+  readonly key: PublicKey;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+function readHeldKeys(r: Registry, clientId: string, nowSeconds: number): HeldKey[] {
+  return statement<{ key_spki: Uint8Array; not_before: number; not_after: number }>(
+    r.db,
+    `SELECT key_spki, not_before, not_after FROM certificate WHERE client = ? AND not_after > ?
+     ORDER BY issued_at DESC, not_before DESC LIMIT 32`,
+  )
+    .all(clientId, nowSeconds)
+    .map((row) => ({ key: readSpki(row.key_spki), notBefore: row.not_before, notAfter: row.not_after }));
+}
+
+const select = `
+  SELECT serial, client AS clientId, key_thumbprint AS keyThumbprint, not_before AS notBefore, not_after AS notAfter,
+    ticket AS ticketId, issued_at AS issuedAt
+  FROM certificate`;
+
+function normalise(serial: string): string {
+  return serial
+    .replaceAll(":", "")
+    .toLowerCase()
+    .replace(/^0+(?=.)/, "");
+}

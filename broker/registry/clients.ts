@@ -1,0 +1,229 @@
+/**
+ * Clients: who gets tokens. A client's id is `<project>.<name>`, for ever: a deleted client leaves its name behind, so
+ * that nobody else becomes who it was, and all that it held is dead with it.
+ *
+ * Secrets (of services and apps) are random, shown once and kept as SHA-256 only.
+ */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { assertName, readClientId } from "../../shared/names.ts";
+import { refuse } from "../../shared/refusal.ts";
+import { MAX_ENTRIES } from "./apis.ts";
+import { ADMIN, audit } from "./audit.ts";
+import { statement } from "./database.ts";
+import { allGrants } from "./grants.ts";
+import { getProject } from "./projects.ts";
+import type { Registry } from "./registry.ts";
+
+export type ClientKind = "device" | "service" | "app";
+
+export interface Client {
+  readonly id: string;
+  readonly project: string;
+  readonly name: string;
+  readonly kind: ClientKind;
+  readonly enabled: boolean;
+  /** Names of its roles, sorted. */
+  readonly roles: readonly string[];
+  readonly createdAt: number;
+}
+
+export interface NewClient {
+  readonly project: string;
+  readonly name: string;
+  readonly kind: ClientKind;
+  readonly roles?: readonly string[] | undefined;
+}
+
+/** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`, that also for a deleted client. */
+export function createClient(
+  r: Registry,
+  { project, name, kind, roles = [] }: NewClient,
+  actor: string = ADMIN,
+): { readonly client: Client; readonly secret?: string } {
+  getProject(r, project);
+  assertName(name);
+  const secret = kind === "device" ? undefined : randomBytes(32).toString("base64url");
+  return r.change(() => {
+    const id = `${project}.${name}`;
+    const added = statement(
+      r.db,
+      `INSERT INTO client (project, name, kind, enabled, secret_hash, created_at) VALUES (?, ?, ?, 1, ?, ?)
+       ON CONFLICT DO NOTHING`,
+    ).run(project, name, kind, secret === undefined ? null : sha256(secret), r.nowSeconds());
+    if (added.changes === 0) refuse("registry.conflict", `client ${id} exists or existed`);
+    addRoles(r, project, name, roles);
+    audit(r, { event: "client.created", actor, subject: id, facts: { kind, roles } });
+    r.afterCommit(() => tellClient(r, id));
+    const client = getClient(r, id);
+    return secret === undefined ? { client } : { client, secret };
+  });
+}
+
+/** By name, from the one after `after` on. */
+export function listClients(
+  r: Registry,
+  project: string,
+  page: { readonly limit?: number; readonly after?: string | undefined } = {},
+): Client[] {
+  getProject(r, project);
+  return statement<ClientRow>(
+    r.db,
+    `${select} WHERE project = ? AND deleted_at IS NULL AND name > ? ORDER BY name LIMIT ?`,
+  )
+    .all(project, page.after ?? "", page.limit ?? -1)
+    .map(toClient);
+}
+
+/** Throws `registry.not-found`. */
+export function getClient(r: Registry, id: string): Client {
+  return findClient(r, id) ?? refuse("registry.not-found", `no client ${id}`);
+}
+
+/** The client, disabled or not; nothing for one that never was or is deleted, or for what is not a client id. */
+export function findClient(r: Registry, id: string): Client | undefined {
+  const parts = splitId(id);
+  if (parts === undefined) return undefined;
+  return r.remember(`client ${id}`, () => {
+    const found = statement<ClientRow>(r.db, `${select} WHERE project = ? AND name = ? AND deleted_at IS NULL`);
+    const row = found.get(parts.project, parts.name);
+    return row === undefined ? undefined : toClient(row);
+  });
+}
+
+/** The client that may act now. Throws `client.unknown` and `client.disabled`. */
+export function getLiveClient(r: Registry, id: string): Client {
+  const client = findClient(r, id) ?? refuse("client.unknown", id.slice(0, 100));
+  return client.enabled ? client : refuse("client.disabled", id);
+}
+
+/** Throws `registry.not-found`. */
+export function setClientEnabled(r: Registry, id: string, enabled: boolean, actor: string = ADMIN): Client {
+  return r.change(() => {
+    const { project, name, enabled: before } = getClient(r, id);
+    if (before !== enabled) {
+      const set = statement(r.db, `UPDATE client SET enabled = ? WHERE project = ? AND name = ?`);
+      set.run(enabled ? 1 : 0, project, name);
+      audit(r, { event: enabled ? "client.enabled" : "client.disabled", actor, subject: id });
+      r.afterCommit(() => tellClient(r, id));
+    }
+    return getClient(r, id);
+  });
+}
+
+/** Replaces the roles that it holds. Throws `registry.not-found`, and `registry.invalid` for a role that is not there. */
+export function setClientRoles(r: Registry, id: string, roles: readonly string[], actor: string = ADMIN): Client {
+  return r.change(() => {
+    const { project, name } = getClient(r, id);
+    statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
+    addRoles(r, project, name, roles);
+    audit(r, { event: "client.roles-changed", actor, subject: id, facts: { roles } });
+    r.afterCommit(() => tellClient(r, id));
+    return getClient(r, id);
+  });
+}
+
+/** Leaves the name taken and nothing else. Throws `registry.not-found`. */
+export function deleteClient(r: Registry, id: string, actor: string = ADMIN): void {
+  r.change(() => {
+    const { project, name } = getClient(r, id);
+    statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
+    statement(
+      r.db,
+      `UPDATE client SET enabled = 0, secret_hash = NULL, deleted_at = ? WHERE project = ? AND name = ?`,
+    ).run(r.nowSeconds(), project, name);
+    audit(r, { event: "client.deleted", actor, subject: id });
+    r.afterCommit(() => r.sink.forgetClient(id));
+  });
+}
+
+/** Whether this is the client's secret; compared in constant time. Says nothing of whether the client is enabled. */
+export function checkClientSecret(r: Registry, id: string, secret: string): boolean {
+  const { project, name } = splitId(id) ?? { project: "", name: "" };
+  const stored = statement<Uint8Array | null>(
+    r.db,
+    `SELECT secret_hash FROM client WHERE project = ? AND name = ? AND deleted_at IS NULL`,
+  )
+    .pluck()
+    .get(project, name);
+  return timingSafeEqual(sha256(secret), stored ?? new Uint8Array(32)) && stored != null;
+}
+
+/** Gives the client roles of its own project, those that it holds already included. Call it within a change. */
+export function addRoles(r: Registry, project: string, name: string, roles: readonly string[]): void {
+  assertRoles(r, project, roles);
+  const add = statement(
+    r.db,
+    `INSERT INTO client_role (project, client, role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+  );
+  for (const role of roles) add.run(project, name, role);
+}
+
+/** Throws `registry.invalid` unless all are roles of the project. */
+export function assertRoles(r: Registry, project: string, roles: readonly string[]): void {
+  if (roles.length > MAX_ENTRIES) refuse("registry.invalid", `roles: at most ${MAX_ENTRIES}`);
+  const known = statement(r.db, `SELECT 1 FROM role WHERE project = ? AND name = ?`);
+  roles.forEach((role, index) => {
+    if (known.get(project, role) === undefined) {
+      refuse("registry.invalid", `roles.${index}: no role ${role.slice(0, 64)} in project ${project}`);
+    }
+  });
+}
+
+/** Tells the sink what the client may do now. */
+export function tellClient(r: Registry, id: string): void {
+  const client = findClient(r, id);
+  if (client === undefined) return r.sink.forgetClient(id);
+  r.sink.learnClient({ id, enabled: client.enabled, grants: allGrants(r, id) });
+}
+
+/** Tells the sink of all who hold the role. */
+export function tellHolders(r: Registry, project: string, role: string): void {
+  const holders = statement<string>(r.db, `SELECT client FROM client_role WHERE project = ? AND role = ?`).pluck();
+  for (const name of holders.all(project, role)) tellClient(r, `${project}.${name}`);
+}
+
+/** Tells the sink all clients. */
+export function tellClients(r: Registry): void {
+  for (const client of statement<ClientRow>(r.db, `${select} WHERE deleted_at IS NULL`).all().map(toClient)) {
+    r.sink.learnClient({ id: client.id, enabled: client.enabled, grants: allGrants(r, client.id) });
+  }
+}
+
+const select = `
+  SELECT project, name, kind, enabled, created_at,
+    (SELECT json_group_array(role ORDER BY role) FROM client_role
+     WHERE client_role.project = client.project AND client_role.client = client.name) AS roles
+  FROM client`;
+
+interface ClientRow {
+  readonly project: string;
+  readonly name: string;
+  readonly kind: ClientKind;
+  readonly enabled: number;
+  readonly created_at: number;
+  readonly roles: string;
+}
+
+function toClient(row: ClientRow): Client {
+  return {
+    id: `${row.project}.${row.name}`,
+    project: row.project,
+    name: row.name,
+    kind: row.kind,
+    enabled: row.enabled === 1,
+    roles: JSON.parse(row.roles) as string[],
+    createdAt: row.created_at,
+  };
+}
+
+function splitId(id: string): { readonly project: string; readonly name: string } | undefined {
+  try {
+    return readClientId(id);
+  } catch {
+    return undefined;
+  }
+}
+
+function sha256(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}

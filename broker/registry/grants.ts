@@ -1,0 +1,34 @@
+/**
+ * What a client's roles come to: permissions of all its roles, placeholders filled, in the fewest entries.
+ */
+import { readClientId } from "../../shared/names.ts";
+import { expandGrants, mergeGrants, parsePermission, type Grant } from "../../shared/scope.ts";
+import type { Api } from "./apis.ts";
+import { statement } from "./database.ts";
+import type { Registry } from "./registry.ts";
+
+/** What the client's roles allow on one api. Nothing for the api of another project. */
+export function grantsFor(r: Registry, clientId: string, api: Api): readonly Grant[] {
+  const { project, name } = readClientId(clientId);
+  if (project !== api.project) return [];
+  return r.remember(`grants ${clientId} ${api.name}`, () =>
+    expand(clientId, statement(r.db, `${heldPermissions} AND role.api = ?`).pluck().all(project, name, api.name)),
+  );
+}
+
+/** What the client's roles allow on all apis of kind `mqtt`. */
+export function allGrants(r: Registry, clientId: string): Grant[] {
+  const { project, name } = readClientId(clientId);
+  return expand(clientId, statement(r.db, heldPermissions).pluck().all(project, name));
+}
+
+const heldPermissions = `
+  SELECT role.permissions FROM client_role
+  JOIN role ON role.project = client_role.project AND role.name = client_role.role
+  WHERE client_role.project = ? AND client_role.client = ?`;
+
+/** Each text is a JSON list of permissions, empty for a role of kind `http`. */
+function expand(clientId: string, texts: unknown[]): Grant[] {
+  const permissions = (texts as string[]).flatMap((text) => JSON.parse(text) as string[]);
+  return mergeGrants(expandGrants(permissions.map(parsePermission), clientId));
+}

@@ -1,0 +1,147 @@
+/**
+ * The schema, as the numbered steps that lead to it. A step that was released is never changed; a new one is added.
+ *
+ * Times are seconds. Lists that are only ever read whole are JSON. What is unique or belongs together is kept by the
+ * schema itself: a client cannot hold a role of another project, because both references share the project column.
+ * The three tables that every token request writes to have no references and as few indexes as can be.
+ */
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE project (
+    slug TEXT NOT NULL PRIMARY KEY,
+    created_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE api (
+    project TEXT NOT NULL REFERENCES project (slug),
+    name TEXT NOT NULL,
+    audience TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('mqtt', 'http')),
+    topics TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    ttl_seconds INTEGER NOT NULL,
+    format TEXT CHECK (format IN ('cwt', 'jwt')),
+    bearer INTEGER NOT NULL CHECK (bearer IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (project, name)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE role (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    api TEXT NOT NULL,
+    permissions TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (project, name),
+    FOREIGN KEY (project, api) REFERENCES api (project, name)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE client (
+    project TEXT NOT NULL REFERENCES project (slug),
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('device', 'service', 'app')),
+    enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    secret_hash BLOB,
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER,
+    PRIMARY KEY (project, name)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE client_role (
+    project TEXT NOT NULL,
+    client TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (project, client, role),
+    FOREIGN KEY (project, client) REFERENCES client (project, name),
+    FOREIGN KEY (project, role) REFERENCES role (project, name)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX client_role_by_role ON client_role (project, role);
+
+  CREATE TABLE ticket (
+    id TEXT NOT NULL PRIMARY KEY,
+    secret_hash BLOB NOT NULL UNIQUE,
+    project TEXT NOT NULL REFERENCES project (slug),
+    client TEXT,
+    uses INTEGER NOT NULL,
+    used INTEGER NOT NULL CHECK (used <= uses),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    FOREIGN KEY (project, client) REFERENCES client (project, name)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX ticket_by_project ON ticket (project, id);
+
+  CREATE TABLE ticket_role (
+    ticket TEXT NOT NULL REFERENCES ticket (id),
+    project TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (ticket, role),
+    FOREIGN KEY (project, role) REFERENCES role (project, name)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE ticket_use (
+    key_thumbprint TEXT NOT NULL,
+    ticket TEXT NOT NULL REFERENCES ticket (id),
+    client TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (key_thumbprint, ticket)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE certificate (
+    serial TEXT NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    key_spki BLOB NOT NULL,
+    key_thumbprint TEXT NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    der BLOB NOT NULL,
+    ticket TEXT REFERENCES ticket (id),
+    issued_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX certificate_by_client ON certificate (client, not_after);
+  CREATE INDEX certificate_by_end ON certificate (not_after);
+
+  CREATE TABLE signing_key (
+    seq INTEGER PRIMARY KEY,
+    kid TEXT NOT NULL UNIQUE,
+    private_key TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE assertion (
+    client TEXT NOT NULL,
+    id BLOB NOT NULL,
+    exp INTEGER NOT NULL,
+    PRIMARY KEY (client, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX assertion_by_exp ON assertion (exp);
+
+  CREATE TABLE issued (
+    seq INTEGER PRIMARY KEY,
+    token_hash BLOB NOT NULL,
+    other_hash BLOB,
+    cti BLOB NOT NULL,
+    client TEXT NOT NULL,
+    audience TEXT NOT NULL,
+    kid TEXT NOT NULL,
+    key_thumbprint TEXT,
+    issued_at INTEGER NOT NULL,
+    exp INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX issued_by_exp ON issued (exp);
+
+  CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    project TEXT,
+    subject TEXT,
+    reason TEXT,
+    refusal_id TEXT,
+    facts TEXT
+  ) STRICT;
+  CREATE INDEX audit_by_project ON audit (project, seq);
+  `,
+];

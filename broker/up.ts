@@ -1,0 +1,118 @@
+/**
+ * `postern up`: authority and broker in one process on one data directory, wired together here and taken down in reverse.
+ *
+ * The first run makes what is missing: CA, server certificate, signing key, admin key. What a client must reach is
+ * written to `authority.json`, so that commands with `--data` find it.
+ */
+import { randomBytes } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { writeFileAtomically } from "./authority/atomic-file.ts";
+import { startAuthority } from "./authority/authority.ts";
+import { openCertificateAuthority } from "./authority/certificates.ts";
+import type { BrokerAddresses } from "./authority/context.ts";
+import { openGate } from "./gate/hooks.ts";
+import { startEngine } from "./mqtt/engine.ts";
+import { openRegistry } from "./registry/registry.ts";
+import { createMemoryTrust } from "./trust/memory-trust.ts";
+
+export interface PosternOptions {
+  readonly dataDir: string;
+  /** The name under which clients reach this machine. Default `localhost`. */
+  readonly host?: string;
+  /** The address that authority and broker listen on. Default all. */
+  readonly bind?: string;
+  /** Ports; 0 takes a free one. */
+  readonly httpPort: number;
+  readonly mqttsPort: number;
+  readonly wssPort: number;
+  /** Plain MQTT, null for none. */
+  readonly mqttPort: number | null;
+  /** The address for plain MQTT. Default loopback. */
+  readonly mqttHost?: string;
+  readonly log: Logger;
+}
+
+/** A running installation. Addresses are URLs. */
+export interface Postern {
+  readonly issuer: string;
+  readonly mqtts: string;
+  readonly wss: string;
+  readonly mqtt: string | null;
+  readonly caFile: string;
+  readonly adminKeyFile: string;
+  close(): Promise<void>;
+}
+
+/** Starts everything, or nothing: what was opened is closed again when a later step fails. */
+export async function startPostern(options: PosternOptions): Promise<Postern> {
+  const { dataDir, log } = options;
+  const host = options.host ?? "localhost";
+  const name = host.includes(":") ? `[${host}]` : host;
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  chmodSync(dataDir, 0o700);
+
+  const opened: Array<() => void | Promise<void>> = [];
+  const close = async (): Promise<void> => {
+    for (let step = opened.pop(); step !== undefined; step = opened.pop()) await step();
+  };
+  try {
+    const ca = openCertificateAuthority(dataDir);
+    const tls = ca.issueServer([host]);
+    const adminKeyFile = join(dataDir, "admin.key");
+
+    const identity = { issuer: "", deviceAuthorities: [ca.caCertificate] };
+    const trust = createMemoryTrust(identity);
+    const registry = openRegistry({ file: join(dataDir, "postern.db"), sink: trust });
+    opened.push(() => registry.close());
+
+    const brokers: BrokerAddresses = { mqtts: null, wss: null, mqtt: null };
+    const authority = await startAuthority({
+      registry,
+      ca,
+      tls,
+      brokers,
+      log,
+      host: options.bind,
+      port: options.httpPort,
+      adminKey: openAdminKey(adminKeyFile),
+      hostName: name,
+    });
+    opened.push(() => authority.close());
+    identity.issuer = authority.url;
+
+    const gate = openGate({ trust, log });
+    opened.push(() => gate.close());
+    const engine = await startEngine({
+      gate,
+      log,
+      tls: { cert: tls.cert, key: tls.key, ca: ca.caPem },
+      ...(options.bind !== undefined && { host: options.bind }),
+      mqttsPort: options.mqttsPort,
+      wssPort: options.wssPort,
+      mqttPort: options.mqttPort,
+      plainHost: options.mqttHost ?? "127.0.0.1",
+    });
+    opened.push(() => engine.close());
+    const mqtts = `mqtts://${name}:${engine.mqttsPort}`;
+    const wss = `wss://${name}:${engine.wssPort}`;
+    const mqtt = engine.mqttPort === null ? null : `mqtt://${options.mqttHost ?? "localhost"}:${engine.mqttPort}`;
+    Object.assign(brokers, { mqtts, wss, mqtt });
+
+    writeFileAtomically(join(dataDir, "authority.json"), `${JSON.stringify({ url: authority.url })}\n`, 0o644);
+    return { issuer: authority.url, mqtts, wss, mqtt, caFile: join(dataDir, "ca.pem"), adminKeyFile, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The administrator's key: made on the first run, readable by its owner alone. */
+function openAdminKey(file: string): string {
+  if (!existsSync(file)) writeFileAtomically(file, `${randomBytes(32).toString("base64url")}\n`, 0o600);
+  chmodSync(file, 0o600);
+  const key = readFileSync(file, "utf8").trim();
+  if (key.length < 32) throw new TypeError("admin.key holds no key of 32 characters or more");
+  return key;
+}

@@ -1,0 +1,155 @@
+/**
+ * The registry of an authority over HTTP, `/v1`, with the admin key: what the commands are built on, and the demo.
+ *
+ * The key goes to one https origin only, verified against the given CA or the system's. An answer that is no success is
+ * an {@link AdminFailure} with the words of the authority (RFC 9457).
+ */
+import { readFileSync } from "node:fs";
+import { Agent } from "node:https";
+import { join } from "node:path";
+import { sendHttps, type HttpsRequest, type HttpsResponse } from "../agent/request.ts";
+
+/** Where the authority is and how to be let in. */
+export interface AdminAccess {
+  readonly url: string;
+  readonly key: string;
+  /** CA in PEM; absent, the system's trust. */
+  readonly ca?: string;
+}
+
+/** The authority said no. */
+export class AdminFailure extends Error {
+  readonly status: number;
+
+  constructor(status: number, why: string) {
+    super(why);
+    this.name = "AdminFailure";
+    this.status = status;
+  }
+}
+
+export interface AdminClient {
+  readonly url: string;
+  get<Answer>(path: string): Promise<Answer>;
+  /** All items of a list, page after page. */
+  list<Item>(path: string): Promise<Item[]>;
+  post<Answer>(path: string, body: object): Promise<Answer>;
+  put<Answer>(path: string, body: object): Promise<Answer>;
+  patch<Answer>(path: string, body: object): Promise<Answer>;
+  delete<Answer>(path: string): Promise<Answer>;
+  close(): void;
+}
+
+/** Opens a client that reuses its connection; {@link AdminClient.close} it. */
+export function openAdminClient(access: AdminAccess): AdminClient {
+  const agent = new Agent({ keepAlive: true, maxSockets: 4 });
+  const send = async <Answer>(method: HttpsRequest["method"], path: string, body?: object): Promise<Answer> => {
+    const response = await sendHttps({
+      url: new URL(path, access.url),
+      method,
+      headers: {
+        authorization: `Bearer ${access.key}`,
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      agent,
+      maxBytes: 16_777_216,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(access.ca === undefined ? {} : { ca: access.ca }),
+    });
+    return readAnswer(response) as Answer;
+  };
+  return {
+    url: access.url,
+    get: (path) => send("GET", path),
+    list: (path) => readPages((next) => send("GET", next), path),
+    post: (path, body) => send("POST", path, body),
+    put: (path, body) => send("PUT", path, body),
+    patch: (path, body) => send("PATCH", path, body),
+    delete: (path) => send("DELETE", path),
+    close: () => agent.destroy(),
+  };
+}
+
+interface Page {
+  readonly items: readonly unknown[];
+  /** Where the next page starts; absent on the last. */
+  readonly next?: string | null;
+}
+
+async function readPages<Item>(read: (path: string) => Promise<Page>, path: string): Promise<Item[]> {
+  const all: Item[] = [];
+  const joint = path.includes("?") ? "&" : "?";
+  for (let from = path; ;) {
+    const { items, next } = await read(from);
+    all.push(...(items as Item[]));
+    if (typeof next !== "string" || items.length === 0) return all;
+    from = `${path}${joint}after=${encodeURIComponent(next)}`;
+  }
+}
+
+/** A path with its values encoded: route`/v1/projects/${slug}`. */
+export function route(texts: TemplateStringsArray, ...values: readonly string[]): string {
+  return texts.map((text, index) => text + encodeURIComponent(values[index] ?? "")).join("");
+}
+
+/** Url, key and CA from the data folder of an authority on this machine. Undefined for what is not there. */
+export function readDataDir(dir: string): Partial<AdminAccess> {
+  const url = readUrl(readText(join(dir, "authority.json")));
+  const key = readText(join(dir, "admin.key"))?.trim();
+  const ca = readText(join(dir, "ca.pem"));
+  return {
+    ...(url === undefined ? {} : { url }),
+    ...(key === undefined ? {} : { key }),
+    ...(ca === undefined ? {} : { ca }),
+  };
+}
+
+/** The JSON of a success; throws {@link AdminFailure} with what the body says went wrong. */
+export function readAnswer(response: HttpsResponse): unknown {
+  const text = response.body.toString("utf8");
+  const body = parseJson(text);
+  if (response.status >= 200 && response.status < 300) {
+    if (text !== "" && body === undefined) throw new AdminFailure(response.status, "the answer is not JSON");
+    return body;
+  }
+  const problem = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
+  const fields = Array.isArray(problem["errors"]) ? (problem["errors"] as FieldError[]) : [];
+  const says = [
+    problem["title"] ?? problem["error"],
+    fields.length > 0 ? fields.map(describeField).join(", ") : (problem["detail"] ?? problem["error_description"]),
+  ].filter((part): part is string => typeof part === "string" && part !== "");
+  throw new AdminFailure(response.status, says.length === 0 ? `HTTP ${response.status}` : says.join(": "));
+}
+
+interface FieldError {
+  readonly detail?: string;
+  readonly pointer?: string;
+}
+
+function describeField({ detail = "not valid", pointer = "" }: FieldError): string {
+  const name = pointer.replace(/^#?\//, "");
+  return name === "" ? detail : `${name}: ${detail}`;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new AdminFailure(0, `${path} cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown error"})`);
+  }
+}
+
+function readUrl(text: string | undefined): string | undefined {
+  const { url } = (parseJson(text ?? "") ?? {}) as { url?: unknown };
+  return typeof url === "string" ? url : undefined;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The settings of `postern up`: flags win over the environment (POSTERN_…), which wins over the TOML file, which wins over
+ * the defaults. A name that is not known is an error, so that a typing mistake does not leave a port open.
+ */
+import { readFileSync } from "node:fs";
+import { parse } from "smol-toml";
+import { z } from "zod";
+import { defaultDataDir } from "./context.ts";
+import { fail } from "./failure.ts";
+
+const port = z.int().min(0).max(65_535);
+const text = z.string().min(1);
+const level = z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]);
+
+const fileSchema = z.strictObject({
+  data: text.optional(),
+  /** Host name that clients reach this by; goes into the certificate and the issuer. */
+  host: text.optional(),
+  /** Address to listen on; all when left out. */
+  bind: text.optional(),
+  log_level: level.optional(),
+  ports: z
+    .strictObject({
+      http: port.optional(),
+      mqtts: port.optional(),
+      wss: port.optional(),
+      /** Plain MQTT; off when left out. */
+      mqtt: port.optional(),
+    })
+    .optional(),
+  /** Address for plain MQTT; loopback when left out. */
+  mqtt_bind: text.optional(),
+});
+
+const environmentSchema = z.object({
+  POSTERN_DATA: text.optional(),
+  POSTERN_HOST: text.optional(),
+  POSTERN_BIND: text.optional(),
+  POSTERN_LOG_LEVEL: level.optional(),
+  POSTERN_HTTP_PORT: z.coerce.number().pipe(port).optional(),
+  POSTERN_MQTTS_PORT: z.coerce.number().pipe(port).optional(),
+  POSTERN_WSS_PORT: z.coerce.number().pipe(port).optional(),
+  POSTERN_MQTT_PORT: z.coerce.number().pipe(port).optional(),
+  POSTERN_MQTT_BIND: text.optional(),
+});
+
+/** What the command line said. */
+export interface UpFlags {
+  readonly data?: string;
+  readonly config?: string;
+  readonly host?: string;
+  readonly bind?: string;
+  readonly httpPort?: number;
+  readonly mqttsPort?: number;
+  readonly wssPort?: number;
+  readonly mqttPort?: number;
+  readonly mqttBind?: string;
+  readonly logLevel?: string;
+}
+
+export interface UpSettings {
+  readonly dataDir: string;
+  readonly host: string | undefined;
+  readonly bind: string | undefined;
+  readonly httpPort: number;
+  readonly mqttsPort: number;
+  readonly wssPort: number;
+  readonly mqttPort: number | null;
+  readonly mqttBind: string | undefined;
+  readonly logLevel: string;
+}
+
+/** Puts the settings together. Fails, naming the setting, when one is not valid. */
+export function readUpSettings(flags: UpFlags, environment: NodeJS.ProcessEnv = process.env): UpSettings {
+  const file = flags.config === undefined ? {} : readConfigFile(flags.config);
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  const env = check(environmentSchema, given, "environment");
+  return {
+    dataDir: flags.data ?? env.POSTERN_DATA ?? file.data ?? defaultDataDir,
+    host: flags.host ?? env.POSTERN_HOST ?? file.host,
+    bind: flags.bind ?? env.POSTERN_BIND ?? file.bind,
+    httpPort: flags.httpPort ?? env.POSTERN_HTTP_PORT ?? file.ports?.http ?? 8443,
+    mqttsPort: flags.mqttsPort ?? env.POSTERN_MQTTS_PORT ?? file.ports?.mqtts ?? 8883,
+    wssPort: flags.wssPort ?? env.POSTERN_WSS_PORT ?? file.ports?.wss ?? 8884,
+    mqttPort: flags.mqttPort ?? env.POSTERN_MQTT_PORT ?? file.ports?.mqtt ?? null,
+    mqttBind: flags.mqttBind ?? env.POSTERN_MQTT_BIND ?? file.mqtt_bind,
+    logLevel: flags.logLevel ?? env.POSTERN_LOG_LEVEL ?? file.log_level ?? "info",
+  };
+}
+
+function readConfigFile(path: string): z.infer<typeof fileSchema> {
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    return fail(`${path} cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown error"})`);
+  }
+  let value: unknown;
+  try {
+    value = parse(content);
+  } catch (error) {
+    return fail(`${path} is not TOML: ${(error as Error).message.split("\n", 1)[0]!}`);
+  }
+  return check(fileSchema, value, path);
+}
+
+function check<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.infer<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const name = issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
+  return fail(`${where}: ${name}${issue.message}`);
+}

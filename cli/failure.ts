@@ -1,0 +1,25 @@
+/**
+ * How a command fails: exit code 1 when it was refused or did not work, 2 when it was called wrongly. The reader gets one
+ * line, `postern: <what>: <why>`; the command name is added by the program, which knows what was called.
+ */
+
+/** An expected failure of a command. */
+export class CommandFailure extends Error {
+  readonly exitCode: 1 | 2;
+
+  constructor(why: string, exitCode: 1 | 2 = 1) {
+    super(why);
+    this.name = "CommandFailure";
+    this.exitCode = exitCode;
+  }
+}
+
+/** Throws for a call that cannot be right, exit code 2. */
+export function failUsage(why: string): never {
+  throw new CommandFailure(why, 2);
+}
+
+/** Throws for what did not work, exit code 1. */
+export function fail(why: string): never {
+  throw new CommandFailure(why, 1);
+}

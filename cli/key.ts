@@ -1,0 +1,33 @@
+/** `postern key`: the keys that sign tokens. */
+import type { Command } from "commander";
+import { route } from "./admin-client.ts";
+import { contextOf } from "./context.ts";
+import { formatTable, formatTime } from "./output.ts";
+
+interface SigningKey {
+  readonly kid: string;
+  /** Whether it signs now; the others are kept to verify with. */
+  readonly active: boolean;
+  readonly created_at: number;
+}
+
+export function define(noun: Command): void {
+  noun
+    .command("list")
+    .description("list the signing keys")
+    .action(async (_options: object, command: Command) => {
+      const { output, withAdmin } = contextOf(command);
+      const keys = await withAdmin((admin) => admin.list<SigningKey>(route`/v1/keys`));
+      output.print(keys, () =>
+        formatTable(
+          keys,
+          {
+            key: ({ kid }) => kid,
+            signs: ({ active }) => (active ? "yes" : "no"),
+            created: ({ created_at }) => formatTime(created_at),
+          },
+          "no keys",
+        ),
+      );
+    });
+}

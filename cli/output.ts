@@ -1,0 +1,62 @@
+/**
+ * What commands print on stdout: JSON for machines, one value a line, or short calm text for people. Nothing else is
+ * written there; logs and errors go to stderr.
+ */
+
+export interface Output {
+  readonly json: boolean;
+  /** Prints the value as JSON, or the text. */
+  print(value: unknown, text: () => string): void;
+}
+
+export function createOutput(json: boolean, write: (line: string) => void = writeLine): Output {
+  return { json, print: (value, text) => write(json ? JSON.stringify(value) : text()) };
+}
+
+function writeLine(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Rows under headings, in columns two spaces apart; or one sentence when there are none. */
+export function formatTable<Row>(
+  rows: readonly Row[],
+  columns: Readonly<Record<string, (row: Row) => string>>,
+  whenEmpty: string,
+): string {
+  if (rows.length === 0) return whenEmpty;
+  const names = Object.keys(columns);
+  const lines = [names, ...rows.map((row) => names.map((name) => printable(columns[name]!(row))))];
+  const widths = names.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
+  return lines
+    .map((line) =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** `name  value` lines, values in one column. */
+export function formatFacts(facts: Readonly<Record<string, string>>): string {
+  const width = Math.max(...Object.keys(facts).map((name) => name.length));
+  return Object.entries(facts)
+    .map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`)
+    .join("\n");
+}
+
+/** A point in time for people: 2026-11-22 00:15:02 UTC. */
+export function formatTime(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return Number.isNaN(date.getTime()) ? "never" : `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+export function formatList(items: readonly string[], whenEmpty = "-"): string {
+  return items.length === 0 ? whenEmpty : items.join(" ");
+}
+
+/** Keeps what a server said from writing to the terminal. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
+}

@@ -1,0 +1,135 @@
+/**
+ * The command tree. Each noun is a file of its own, loaded only when its name is among the arguments, so that a device
+ * that starts `postern agent run` does not pay for the rest.
+ *
+ * Ends with an exit code: 0 done, 1 refused or failed, 2 wrong usage. Errors are one line on stderr, never a stack
+ * (POSTERN_DEBUG=1 adds it for a fault of ours).
+ */
+import { Command, CommanderError } from "commander";
+import { readFileSync } from "node:fs";
+import { Refusal } from "../shared/refusal.ts";
+import { CommandFailure } from "./failure.ts";
+
+interface Noun {
+  readonly summary: string;
+  load(): Promise<{ define(noun: Command): void }>;
+}
+
+const nouns: Readonly<Record<string, Noun>> = {
+  up: { summary: "run authority and broker in this process", load: () => import("./up.ts") },
+  project: { summary: "create and list projects", load: () => import("./project.ts") },
+  api: { summary: "create and list the apis of a project", load: () => import("./api.ts") },
+  role: { summary: "create and change the roles of a project", load: () => import("./role.ts") },
+  client: { summary: "create, show, disable and delete clients", load: () => import("./client.ts") },
+  ticket: { summary: "create, list and revoke enrolment tickets", load: () => import("./ticket.ts") },
+  token: { summary: "get and inspect tokens", load: () => import("./token.ts") },
+  cert: { summary: "list device certificates", load: () => import("./cert.ts") },
+  key: { summary: "list signing keys", load: () => import("./key.ts") },
+  agent: { summary: "enrol and run this device", load: () => import("./agent.ts") },
+};
+
+/** Runs one command line; resolves with the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  if (args[0] === "--version" || args[0] === "-V") {
+    process.stdout.write(`${readVersion()}\n`);
+    return 0;
+  }
+  const program = await buildProgram(args);
+  let running: Command = program;
+  program.hook("preAction", (_program, command) => {
+    running = command;
+  });
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return 0;
+  } catch (error) {
+    return report(error, pathOf(running));
+  }
+}
+
+/** The tree with the nouns that the arguments name loaded, and the others by name only. */
+export async function buildProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command("postern")
+    .description("Identity, compact tokens and authorization for devices that speak MQTT.")
+    .option("--json", "print JSON")
+    .option("--data <dir>", "data folder of an authority on this machine (default ./postern-data)")
+    .option("--url <url>", "address of the authority (POSTERN_URL)")
+    .option("--key <key>", "admin key (POSTERN_KEY)")
+    .option("--ca <file>", "trust this CA for --url, PEM (POSTERN_CA)")
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .exitOverride();
+  for (const [name, { summary, load }] of Object.entries(nouns)) {
+    const noun = program.command(name).description(summary);
+    if (args.includes(name)) (await load()).define(noun);
+  }
+  speakInOneLine(program);
+  return program;
+}
+
+function speakInOneLine(command: Command): void {
+  command.configureOutput({
+    outputError: (text, write) => {
+      const why = text
+        .replace(/^error: /, "")
+        .trim()
+        .replace(/\s*\n\s*/g, " ");
+      write(`postern: ${pathOf(command)}: ${why}\n`);
+    },
+  });
+  for (const child of command.commands) speakInOneLine(child);
+}
+
+/** The words that call a command, without `postern`; `usage` for the program itself. */
+function pathOf(command: Command): string {
+  const words: string[] = [];
+  for (let at: Command | null = command; at?.parent != null; at = at.parent) words.unshift(at.name());
+  return words.length === 0 ? "usage" : words.join(" ");
+}
+
+function report(error: unknown, what: string): number {
+  if (error instanceof CommanderError) {
+    // commander has printed its line, or the help that was asked for
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  process.stderr.write(`postern: ${what}: ${explain(error)}\n`);
+  if (process.env["POSTERN_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+  return error instanceof CommandFailure ? error.exitCode : 1;
+}
+
+/** One line for any error; the ones of other rooms are known by name, so that those rooms need not be loaded. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return "internal error";
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  const line = error.message.split("\n", 1)[0]!;
+  const isExpected =
+    error instanceof CommandFailure ||
+    error instanceof Refusal ||
+    error.name === "AgentFailure" ||
+    error.name === "AdminFailure";
+  if (isExpected) return line;
+  if (syscall !== undefined && code !== undefined) return systemReasons[code]?.(error) ?? line;
+  return `internal error: ${line}`;
+}
+
+const systemReasons: Readonly<Record<string, (error: NodeJS.ErrnoException & { port?: number }) => string>> = {
+  EADDRINUSE: ({ port }) => `port ${port ?? "asked for"} is in use`,
+  EACCES: ({ path, port }) => `not permitted: ${path ?? `port ${port ?? "asked for"}`}`,
+  EROFS: ({ path }) => `${path ?? "the folder"} is read-only`,
+  ENOSPC: () => "the disk is full",
+};
+
+/** From the package.json beside the sources or above dist/. */
+function readVersion(): string {
+  for (const path of ["../package.json", "../../package.json"]) {
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as Record<
+        string,
+        string
+      >;
+      if (name === "postern") return version ?? "unknown";
+    } catch {
+      // the other place
+    }
+  }
+  return "unknown";
+}

@@ -1,0 +1,111 @@
+/** What anybody may know of the authority, and what a client may know of itself. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
+import { decode, type Cbor } from "../../shared/cbor.ts";
+import { readCoseKey, readJwk } from "../../shared/cose-key.ts";
+import { basic, furnish, ISSUER, makeDevice, openFixture, type Answer, type Device, type Fixture } from "./fixture.ts";
+
+let at: Fixture;
+let pi: Device;
+let secret: string;
+beforeAll(async () => {
+  at = await openFixture();
+  ({ secret } = furnish(at.registry));
+  pi = makeDevice(at, "plant.pi");
+});
+afterAll(() => at.close());
+
+const json = (answer: Answer): Record<string, unknown> => JSON.parse(answer.body.toString()) as Record<string, unknown>;
+
+describe("anybody learns", () => {
+  test("the metadata of RFC 8414", async () => {
+    const answer = await at.call("/.well-known/oauth-authorization-server");
+    expect(answer.headers["content-type"]).toBe("application/json");
+    expect(json(answer)).toMatchObject({
+      issuer: ISSUER,
+      token_endpoint: `${ISSUER}/token`,
+      jwks_uri: `${ISSUER}/.well-known/jwks.json`,
+      cose_keys_uri: `${ISSUER}/.well-known/cose-keys`,
+      grant_types_supported: ["client_credentials"],
+    });
+  });
+
+  test("the same keys under the same kids as JWK and as COSE_Key", async () => {
+    const jwks = json(await at.call("/.well-known/jwks.json"))["keys"] as Record<string, unknown>[];
+    const answer = await at.call("/.well-known/cose-keys");
+    expect(answer.headers["content-type"]).toBe("application/cose-key-set");
+    const coseKeys = decode(answer.body) as Map<Cbor, Cbor>[];
+    const [jwk, coseKey] = [jwks[0]!, coseKeys[0]!];
+    expect([jwks.length, coseKeys.length]).toEqual([1, 1]);
+    expect(Buffer.from(coseKey.get(2) as Uint8Array).toString()).toBe(jwk["kid"]);
+    expect(coseKey.get(3)).toBe(-7);
+    expect(readCoseKey(coseKey).thumbprint).toBe(readJwk(jwk).thumbprint);
+    expect(at.trust.keyFor(String(jwk["kid"]))?.thumbprint).toBe(readJwk(jwk).thumbprint);
+    expect(JSON.stringify(jwk)).not.toContain('"d"');
+  });
+
+  test("that nothing has changed, when it asks with the tag", async () => {
+    for (const path of ["oauth-authorization-server", "jwks.json", "cose-keys"]) {
+      const { headers } = await at.call(`/.well-known/${path}`);
+      expect(headers["cache-control"]).toBe("public, max-age=300");
+      const again = await at.call(`/.well-known/${path}`, { headers: { "if-none-match": headers.etag! } });
+      expect([again.status, again.body.length]).toEqual([304, 0]);
+      expect((await at.call(`/.well-known/${path}`, { headers: { "if-none-match": '"other"' } })).status).toBe(200);
+    }
+  });
+});
+
+describe("a client learns of itself", () => {
+  const self = (call: Parameters<Fixture["call"]>[1]): Promise<Answer> => at.call("/v1/self", call);
+
+  test("with its certificate", async () => {
+    const answer = await self({ as: pi });
+    expect(answer.headers["cache-control"]).toBe("no-store");
+    expect(json(answer)).toEqual({
+      id: "plant.pi",
+      kind: "device",
+      project: "plant",
+      enabled: true,
+      apis: [
+        {
+          name: "tele",
+          kind: "mqtt",
+          audience: "plant.tele",
+          bearer: false,
+          permissions: ["sub:p/all", "sub:p/pi/dn", "pub:p/pi/up"],
+        },
+      ],
+      brokers: { mqtts: "mqtts://localhost:8883", wss: null },
+      issuer: ISSUER,
+      time: at.clock.now,
+    });
+  });
+
+  test("with its secret, where the brokers are now", async () => {
+    at.brokers.wss = "wss://localhost:8884";
+    const { id, brokers } = json(await self({ headers: basic("plant.board", secret) }));
+    expect([id, brokers]).toEqual(["plant.board", { mqtts: "mqtts://localhost:8883", wss: "wss://localhost:8884" }]);
+  });
+
+  test("nothing, when it is not known or no longer enabled", async () => {
+    createClient(at.registry, { project: "plant", name: "off", kind: "device" });
+    const off = makeDevice(at, "plant.off");
+    setClientEnabled(at.registry, "plant.off", false);
+    const heard = [];
+    for (const call of [
+      {},
+      { headers: basic("plant.board", "wrong") },
+      { headers: basic("plant.no", "x") },
+      { as: off },
+    ]) {
+      const answer = await self(call);
+      const { id, ...rest } = json(answer);
+      expect(id).toMatch(/^[\w-]{12}$/);
+      expect(answer.headers["content-type"]).toBe("application/problem+json");
+      heard.push(JSON.stringify(rest));
+    }
+    expect(new Set(heard)).toEqual(
+      new Set(['{"type":"about:blank","title":"client authentication failed","status":401}']),
+    );
+  });
+});

@@ -1,0 +1,75 @@
+/** Settings of `postern up`: flags over environment over file over defaults, and what is not valid. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readUpSettings } from "../../cli/config.ts";
+
+let dir: string;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "postern-config-"));
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+function fileOf(toml: string): string {
+  const path = join(dir, "postern.toml");
+  writeFileSync(path, toml);
+  return path;
+}
+
+describe("settings", () => {
+  it("have the contract's defaults", () => {
+    expect(readUpSettings({}, {})).toEqual({
+      dataDir: "./postern-data",
+      host: undefined,
+      bind: undefined,
+      httpPort: 8443,
+      mqttsPort: 8883,
+      wssPort: 8884,
+      mqttPort: null,
+      mqttBind: undefined,
+      logLevel: "info",
+    });
+  });
+
+  it("come from the flags, else the environment, else the file", () => {
+    const config = fileOf('data = "/file"\nhost = "file.example"\n[ports]\nhttp = 1\nmqtts = 2\nwss = 3\nmqtt = 4\n');
+    const environment = { POSTERN_HOST: "env.example", POSTERN_MQTTS_PORT: "22", POSTERN_WSS_PORT: "33" };
+    const settings = readUpSettings({ config, wssPort: 333 }, environment);
+    expect(settings).toMatchObject({
+      dataDir: "/file",
+      host: "env.example",
+      httpPort: 1,
+      mqttsPort: 22,
+      wssPort: 333,
+      mqttPort: 4,
+    });
+  });
+
+  it("take port 0 from a flag, which is a value like any other", () => {
+    expect(readUpSettings({ httpPort: 0 }, { POSTERN_HTTP_PORT: "5" }).httpPort).toBe(0);
+  });
+
+  it("take an empty variable for none", () => {
+    expect(readUpSettings({}, { POSTERN_MQTT_PORT: "" }).mqttPort).toBeNull();
+  });
+
+  it.each([
+    ["ports = 5", "ports: "],
+    ["[ports]\nhttp = 70000", "ports.http: "],
+    ['[ports]\nhttp = "8443"', "ports.http: "],
+    ["[ports]\nhtpp = 1", "ports: Unrecognized key"],
+    ["hots = 'a'", 'Unrecognized key: "hots"'],
+    ["log_level = 'loud'", "log_level: "],
+    ["host = ", "is not TOML"],
+  ])("refuse a file that says %j", (toml, why) => {
+    expect(() => readUpSettings({ config: fileOf(toml) }, {})).toThrow(why);
+  });
+
+  it.each([{ POSTERN_HTTP_PORT: "no" }, { POSTERN_HTTP_PORT: "1.5" }, { POSTERN_LOG_LEVEL: "loud" }])(
+    "refuse the environment %j",
+    (environment) => {
+      expect(() => readUpSettings({}, environment)).toThrow(`environment: ${Object.keys(environment)[0]}: `);
+    },
+  );
+});

@@ -1,0 +1,74 @@
+/**
+ * Runs a command line in this process and writes down what a person would see: stdout, stderr and the exit code.
+ *
+ * The environment is emptied of POSTERN_ variables first; stdin is what is given, else empty.
+ */
+import { PassThrough, Readable } from "node:stream";
+import { runProgram } from "../../cli/program.ts";
+
+export interface Transcript {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+export interface TranscriptOptions {
+  readonly stdin?: string | Uint8Array;
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Called with each chunk on stdout: for commands that run until something is done. */
+  readonly onStdout?: (text: string) => void;
+  readonly onStderr?: (text: string) => void;
+}
+
+/** `postern <args>`. One at a time: stdout is everybody's. */
+export async function postern(args: readonly string[], options: TranscriptOptions = {}): Promise<Transcript> {
+  const written = { stdout: "", stderr: "" };
+  const restore = [
+    capture("stdout", (text) => {
+      written.stdout += text;
+      options.onStdout?.(text);
+    }),
+    capture("stderr", (text) => {
+      written.stderr += text;
+      options.onStderr?.(text);
+    }),
+    replaceStdin(options.stdin),
+    replaceEnvironment(options.environment ?? {}),
+  ];
+  try {
+    return { exitCode: await runProgram(args), ...written };
+  } finally {
+    for (const undo of restore) undo();
+  }
+}
+
+/** The JSON that a command prints with `--json`; throws with its stderr when it fails. */
+export async function posternJson(...args: string[]): Promise<any> {
+  const { exitCode, stdout, stderr } = await postern([...args, "--json"]);
+  if (exitCode !== 0) throw new Error(stderr);
+  return JSON.parse(stdout);
+}
+
+function capture(name: "stdout" | "stderr", hear: (text: string) => void): () => void {
+  const stream = process[name];
+  const original = stream.write;
+  stream.write = ((chunk: string | Uint8Array) => {
+    hear(Buffer.from(chunk as Uint8Array).toString("utf8"));
+    return true;
+  }) as typeof stream.write;
+  return () => (stream.write = original);
+}
+
+function replaceStdin(content: string | Uint8Array | undefined): () => void {
+  const original = Object.getOwnPropertyDescriptor(process, "stdin")!;
+  const stdin = content === undefined ? new PassThrough().end() : Readable.from([Buffer.from(content as Uint8Array)]);
+  Object.defineProperty(process, "stdin", { value: stdin, configurable: true });
+  return () => Object.defineProperty(process, "stdin", original);
+}
+
+function replaceEnvironment(given: Readonly<Record<string, string>>): () => void {
+  const original = process.env;
+  const kept = Object.entries(original).filter(([name]) => !name.startsWith("POSTERN_"));
+  process.env = { ...Object.fromEntries(kept), ...given };
+  return () => (process.env = original);
+}
