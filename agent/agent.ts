@@ -7,7 +7,7 @@
 import { createPrivateKey } from "node:crypto";
 import { toBase64url } from "../shared/base64url.ts";
 import { createSigner } from "../shared/es256.ts";
-import type { Grant } from "../shared/scope.ts";
+import { mayPublish, type Grant } from "../shared/scope.ts";
 import { openServerClock } from "./clock.ts";
 import {
   createConnection,
@@ -16,7 +16,6 @@ import {
   type MessageListener,
   type Retry,
 } from "./connection.ts";
-import { refreshEnrolment } from "./enrolment.ts";
 import { AgentFailure } from "./failure.ts";
 import { openSession, type Message, type PublishOptions } from "./session.ts";
 import { readIdentity, readTokens, type AgentApi, type AgentIdentity, type Enrolment } from "./state.ts";
@@ -80,7 +79,7 @@ export async function openRefreshedAgent(options: AgentOptions): Promise<Agent> 
     return openAgent(options);
   } catch (error) {
     if (!(error instanceof AgentFailure) || error.code !== "no-api") throw error;
-    await refreshEnrolment(options.dir);
+    await relearn(options.dir);
     return openAgent(options);
   }
 }
@@ -120,25 +119,45 @@ export function openAgent(options: AgentOptions): Agent {
   // a broker that is not where it was may have moved: ask again, before the next attempt but not in its way
   connection.events.on("unreachable", () => {
     if (options.retry === "never") return;
-    refreshEnrolment(options.dir).then(
+    relearn(options.dir).then(
       (enrolment) => (broker = enrolment.brokers.mqtts),
       () => undefined,
     );
   });
   if (options.log !== undefined) logEvents(connection, options.log);
+  const grants = async (): Promise<readonly Grant[]> => readGrants((await tokens.current()).token);
   return {
     ...connection,
     clientId,
     api,
+    grants,
+    async publish(topic, payload, publishOptions) {
+      try {
+        await connection.publish(topic, payload, publishOptions);
+      } catch (error) {
+        throw await explainPublish(error, topic, clientId, grants);
+      }
+    },
     async token() {
       const { token, expiresAtSeconds } = await tokens.current();
       return { bytes: token, text: toText(token), expiresInSeconds: expiresAtSeconds - clock.nowSeconds() };
     },
-    async grants() {
-      const { token } = await tokens.current();
-      return readGrants(token);
-    },
   };
+}
+
+/** A broker closes on a publish that is not allowed and need not say why (MQTT 3.1.1); the token tells. */
+async function explainPublish(
+  error: unknown,
+  topic: string,
+  clientId: string,
+  grants: () => Promise<readonly Grant[]>,
+): Promise<unknown> {
+  if (!(error instanceof AgentFailure) || error.kind === "not-connected") return error;
+  const allowed = await grants().catch(() => undefined);
+  if (allowed === undefined || mayPublish(allowed, topic)) return error;
+  const filters = allowed.filter(({ pub }) => pub).map(({ filter }) => filter);
+  const may = filters.length === 0 ? "nothing" : filters.join(" ");
+  return new AgentFailure("refused", `${topic} is refused; ${clientId} may publish ${may}`, { cause: error });
 }
 
 /** A CWT starts with a tag, a JWT with a letter. */
@@ -162,6 +181,11 @@ async function readGrants(token: Uint8Array): Promise<readonly Grant[]> {
   }
   const { inspectToken } = await import("../shared/token.ts");
   return inspectToken(token).grants;
+}
+
+/** Asks the authority again what it told at enrolment. */
+async function relearn(dir: string): Promise<Enrolment> {
+  return (await import("./enrolment.ts")).refreshEnrolment(dir);
 }
 
 function chooseApi(identity: AgentIdentity, wanted: string | undefined): AgentApi {

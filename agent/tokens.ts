@@ -5,7 +5,7 @@
  * for less than the roles allow stays in memory: the cache belongs to the agent that runs with all of it.
  */
 import { fromBase64url, toBase64url } from "../shared/base64url.ts";
-import { requestToken, type ObtainedToken, type TokenWish } from "./authority.ts";
+import type { ObtainedToken, TokenWish } from "./authority.ts";
 import type { ServerClock } from "./clock.ts";
 import { isWorthPresenting } from "./schedule.ts";
 import { readTokens, writeTokens, type AgentIdentity } from "./state.ts";
@@ -33,6 +33,8 @@ export function openTokenSource(
 ): TokenSource {
   const cache = wish.scope === undefined ? openFolderCache(dir, wish.audience, clock) : openMemoryCache();
   const renew = async (): Promise<HeldToken> => {
+    // an agent with a token in its cache connects without HTTPS
+    const { requestToken } = await import("./authority.ts");
     const obtained = await requestToken(identity, clock, wish);
     cache.write(obtained);
     return { ...obtained, fromCache: false };

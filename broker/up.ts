@@ -14,6 +14,7 @@ import { openCertificateAuthority } from "./authority/certificates.ts";
 import type { BrokerAddresses } from "./authority/context.ts";
 import { openGate } from "./gate/hooks.ts";
 import { startEngine } from "./mqtt/engine.ts";
+import { lockDirectory } from "./registry/database.ts";
 import { openRegistry } from "./registry/registry.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 
@@ -58,6 +59,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     for (let step = opened.pop(); step !== undefined; step = opened.pop()) await step();
   };
   try {
+    opened.push(lockDirectory(dataDir));
     const ca = openCertificateAuthority(dataDir);
     const tls = ca.issueServer([host]);
     const adminKeyFile = join(dataDir, "admin.key");

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import type { Agent } from "../agent/agent.ts";
 import { contextOf } from "./context.ts";
 import { parseCount, parseDuration, parseQos } from "./duration.ts";
-import { CommandFailure, fail } from "./failure.ts";
+import { fail } from "./failure.ts";
 import { formatFacts, formatList, formatTime, printable } from "./output.ts";
 
 interface DirOption {
@@ -102,8 +102,6 @@ export function define(noun: Command): void {
       try {
         await agent.connect();
         await agent.publish(topic, payload, { qos, retain });
-      } catch (error) {
-        throw await explainPublish(agent, topic, error);
       } finally {
         await agent.close();
       }
@@ -184,19 +182,6 @@ async function openOnce(options: ApiOption, retry: "never" | "once-connected"): 
     retry,
     ...(options.api === undefined ? {} : { api: options.api }),
   });
-}
-
-/** A broker closes on a publish that is not allowed and says nothing in MQTT 3.1.1; the token tells why. */
-async function explainPublish(agent: Agent, topic: string, error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || error.name !== "AgentFailure") return error;
-  const { mayPublish } = await import("../shared/scope.ts");
-  const grants = await agent.grants().catch(() => undefined);
-  if (grants === undefined || mayPublish(grants, topic)) return error;
-  const allowed = formatList(
-    grants.filter(({ pub }) => pub).map(({ filter }) => filter),
-    "nothing",
-  );
-  return new CommandFailure(`${topic} is refused; ${agent.clientId} may publish ${allowed}`);
 }
 
 function untilEnded(): { promise: Promise<void>; end: () => void } {

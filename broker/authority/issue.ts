@@ -5,7 +5,6 @@
  * It does not wait for anything, so nothing changes between the checks and the rows. A refused request leaves an assertion
  * unspent and no row but, where the client has proven itself, one in the audit log.
  */
-import { randomBytes } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import type { Claims, Confirmation } from "../../shared/claims.ts";
 import { samePublicKey } from "../../shared/cose-key.ts";
@@ -18,7 +17,7 @@ import { findApi, type Api } from "../registry/apis.ts";
 import { spendAssertion } from "../registry/assertions.ts";
 import { audit } from "../registry/audit.ts";
 import type { Client } from "../registry/clients.ts";
-import { recordIssued } from "../registry/issued.ts";
+import { nextTokenId, recordIssued } from "../registry/issued.ts";
 import { grantsFor } from "../registry/grants.ts";
 import { activeSigner } from "../registry/signing-keys.ts";
 import type { OauthBody } from "./body.ts";
@@ -44,9 +43,6 @@ export interface TokenAnswer {
   readonly scope?: readonly Grant[] | undefined;
   readonly wantsProfile: boolean;
 }
-
-/** Enough that no two tokens share it, and few enough for a constrained link: it is in every token. */
-const tokenIdBytes = 8;
 
 /** Decides one token request. Throws the refusal that answers it. */
 export function issueToken(context: AuthorityContext, question: TokenQuestion): TokenAnswer {
@@ -78,7 +74,7 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
 
     // the token says that and nothing else
     const signer = activeSigner(registry);
-    const id = randomBytes(tokenIdBytes);
+    const id = nextTokenId(registry);
     const exp = now + api.ttlSeconds;
     const claims: Claims = {
       iss: context.issuer,
@@ -97,7 +93,7 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
     const { assertion, method, key } = asker;
     const token = {
       hashes: tokenHashes(bytes),
-      cti: id,
+      id,
       clientId: client.id,
       audience: api.audience,
       kid: signer.kid,
@@ -110,7 +106,13 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
         event: "token.issued",
         actor: token.clientId,
         subject: token.clientId,
-        facts: { audience: api.audience, cti: id.toString("hex"), format, bound: cnf?.kind ?? "none", by: method },
+        facts: {
+          audience: api.audience,
+          cti: Buffer.from(id).toString("hex"),
+          format,
+          bound: cnf?.kind ?? "none",
+          by: method,
+        },
       });
     });
 

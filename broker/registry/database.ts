@@ -6,6 +6,7 @@
  * file of a newer schema and a file of something else.
  */
 import { chmodSync, closeSync, openSync } from "node:fs";
+import { join } from "node:path";
 import BetterSqlite3 from "better-sqlite3";
 import { refuse } from "../../shared/refusal.ts";
 import { migrations } from "./migrations.ts";
@@ -14,7 +15,7 @@ export type Database = BetterSqlite3.Database;
 export type Statement<Row> = BetterSqlite3.Statement<unknown[], Row>;
 
 const busyTimeoutMs = 5_000;
-const prepared = new WeakMap<Database, Map<string, BetterSqlite3.Statement<unknown[]>>>();
+const prepared = new WeakMap<Database, Map<string, BetterSqlite3.Statement>>();
 
 /** Opens (and at first creates) the file, `:memory:` for none. Throws `registry.invalid` for a file it cannot read. */
 export function openDatabase(file: string): Database {
@@ -33,7 +34,24 @@ export function openDatabase(file: string): Database {
   return db;
 }
 
-/** The statement for this text, prepared once for each database. */
+/**
+ * Takes a data directory for this process: a lock on a file in it that the system lets go of when the process ends, however
+ * that happens. Returns what gives it back; throws `registry.conflict` while another process has it.
+ */
+export function lockDirectory(directory: string): () => void {
+  const lock = new BetterSqlite3(join(directory, "lock"), { timeout: 0 });
+  try {
+    lock.pragma("locking_mode = EXCLUSIVE");
+    lock.exec("BEGIN EXCLUSIVE");
+  } catch (error) {
+    lock.close();
+    if ((error as { code?: string }).code !== "SQLITE_BUSY") throw error;
+    refuse("registry.conflict", `${directory} is in use by another process`);
+  }
+  return () => void lock.close();
+}
+
+/** The statement for this text, prepared once for each database; `pluck()` on it holds for all who use the text. */
 export function statement<Row = unknown>(db: Database, sql: string): Statement<Row> {
   let known = prepared.get(db);
   if (known === undefined) prepared.set(db, (known = new Map()));

@@ -118,10 +118,9 @@ export const migrations: readonly string[] = [
   CREATE INDEX assertion_by_exp ON assertion (exp);
 
   CREATE TABLE issued (
-    seq INTEGER PRIMARY KEY,
+    number INTEGER PRIMARY KEY,
     token_hash BLOB NOT NULL,
     other_hash BLOB,
-    cti BLOB NOT NULL,
     client TEXT NOT NULL,
     audience TEXT NOT NULL,
     kid TEXT NOT NULL,

@@ -1,7 +1,7 @@
 /**
  * The issuer's own ES256 keys. The newest signs; all are published, so that tokens of the one before stay good.
  *
- * A kid is three base64url characters of the key's thumbprint, because it is in the header of every token and each
+ * A kid is two base64url characters of the key's thumbprint, because it is in the header of every token and each
  * byte of it is sent by every device. The private key is in this file in clear: who reads the file is the issuer.
  */
 import { createPrivateKey, generateKeyPairSync } from "node:crypto";
@@ -20,7 +20,7 @@ export interface SigningKey {
   readonly active: boolean;
 }
 
-const kidLength = 3;
+const kidLength = 2;
 const signers = new WeakMap<Registry, Signer>();
 
 /** Makes the first key where there is none. */
@@ -76,7 +76,7 @@ function addSigningKey(r: Registry): void {
   });
 }
 
-/** The first three characters of the thumbprint that no other key is called by. */
+/** The first two characters of the thumbprint that no other key is called by. */
 function findFreeKid(r: Registry, key: PublicKey): string {
   const text = toBase64url(Buffer.from(key.thumbprint, "hex"));
   const taken = statement(r.db, `SELECT 1 FROM signing_key WHERE kid = ?`);

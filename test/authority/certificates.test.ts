@@ -127,13 +127,17 @@ testWith(["openssl"], "openssl finds nothing wrong with them", () => {
     execFileSync(
       "openssl",
       ["verify", "-x509_strict", "-check_ss_sig", "-purpose", purpose, "-CAfile", "ca.pem", file],
-      { cwd: directory, encoding: "utf8" },
+      { cwd: directory, encoding: "utf8", stdio: "pipe" },
     );
   expect(verify("sslclient", "device.pem")).toContain("OK");
   expect(verify("sslserver", "server.pem")).toContain("OK");
   expect(() => verify("sslserver", "device.pem")).toThrow("Command failed");
   const text = (file: string): string =>
-    execFileSync("openssl", ["x509", "-noout", "-text", "-in", file], { cwd: directory, encoding: "utf8" });
+    execFileSync("openssl", ["x509", "-noout", "-text", "-in", file], {
+      cwd: directory,
+      encoding: "utf8",
+      stdio: "pipe",
+    });
   expect(text("ca.pem")).toContain("CA:TRUE, pathlen:0");
   expect(text("ca.pem")).toContain("Certificate Sign, CRL Sign");
   expect(text("device.pem")).toMatch(/X509v3 Key Usage: critical\s+Digital Signature\n/);

@@ -51,6 +51,11 @@ describe("a certification request", () => {
     ["base64 without its padding", () => base64(Buffer.alloc(4)).replaceAll("=", ""), "csr.malformed"],
     ["truncated DER", () => base64(good.subarray(0, -1)), "csr.malformed"],
     ["trailing bytes", () => base64(Buffer.concat([good, Uint8Array.of(0)])), "csr.malformed"],
+    [
+      "trailing bytes inside",
+      () => base64(sequence(new DerReader(good).next(0x30).content, integer(Uint8Array.of(1)))),
+      "csr.malformed",
+    ],
     ["an indefinite length", () => base64(Buffer.from("30800000", "hex")), "csr.malformed"],
     ["a length of four bytes", () => base64(Buffer.from("3084000000021234", "hex")), "csr.malformed"],
     ["a length that is not minimal", () => base64(Buffer.from("30810105", "hex")), "csr.malformed"],
@@ -101,6 +106,13 @@ describe("DER", () => {
       reader.end();
     }
   });
+
+  test.each(["04810100", "0482000100", "0482007f" + "00".repeat(127), "048000", "0483000001", "0402ff", "04"])(
+    "refuses the length in %s",
+    (text) => {
+      expect(reasonOf(() => new DerReader(Buffer.from(text, "hex")).next(4))).toBe("csr.malformed");
+    },
+  );
 
   test.each([
     ["2.5.29.15", "0603551d0f"],

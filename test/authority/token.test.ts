@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createApi } from "../../broker/registry/apis.ts";
 import { listAudit } from "../../broker/registry/audit.ts";
-import { createClient } from "../../broker/registry/clients.ts";
+import { createClient, setClientRoles } from "../../broker/registry/clients.ts";
 import { createRole } from "../../broker/registry/roles.ts";
 import { encodeTokenRequest, readTokenResponse, type TokenRequest } from "../../shared/ace.ts";
 import { decode } from "../../shared/cbor.ts";
@@ -150,7 +150,6 @@ describe("the scope", () => {
     const late = makeDevice(at, "plant.late");
     expect((await askCbor({ audience: "plant.late" }, late)).status).toBe(400);
     createRole(registry, { project: "plant", api: "late", name: "late", permissions: [parsePermission("pub:l")] });
-    const { setClientRoles } = await import("../../broker/registry/clients.ts");
     setClientRoles(registry, "plant.late", ["late"]);
     expect((await askCbor({ audience: "plant.late" }, late)).status).toBe(200);
   });
@@ -216,8 +215,18 @@ describe("in JSON and form", () => {
   });
 });
 
+test("a certificate asks for a bound token, even where the api takes bearer tokens", async () => {
+  createClient(at.registry, { project: "plant", name: "eye", kind: "device", roles: ["reader"] });
+  const eye = makeDevice(at, "plant.eye");
+  const overMtls = json(await askJson({ grant_type: "client_credentials" }, {}, eye));
+  expect(overMtls["token_type"]).toBe("pop");
+  expect(verify(String(overMtls["access_token"]), "plant.open").claims.cnf).toMatchObject({ kind: "certificate" });
+  const assertion = { client_assertion: jwtAssertion(eye, at.clock.now), client_assertion_type: JWT_BEARER };
+  expect(json(await askJson(assertion))["token_type"]).toBe("Bearer");
+});
+
 test("every token has its row and its audit row", async () => {
-  const newest = () => at.registry.db.prepare("SELECT * FROM issued ORDER BY seq DESC LIMIT 1").get();
+  const newest = () => at.registry.db.prepare("SELECT * FROM issued ORDER BY number DESC LIMIT 1").get();
   const { accessToken } = readTokenResponse((await askCbor({}, pi)).body);
   const { hashes, claims } = verify(accessToken);
   expect(newest()).toMatchObject({

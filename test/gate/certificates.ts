@@ -15,7 +15,7 @@ import {
 } from "@peculiar/x509";
 import type { Extension, JsonGeneralName } from "@peculiar/x509";
 
-cryptoProvider.set(webcrypto as Parameters<typeof cryptoProvider.set>[0]);
+cryptoProvider.set(webcrypto as never);
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const clientAuth = "1.3.6.1.5.5.7.3.2";

@@ -9,7 +9,7 @@ import {
   recordCertificate,
 } from "../../broker/registry/certificates.ts";
 import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
-import { recordIssued } from "../../broker/registry/issued.ts";
+import { nextTokenId, recordIssued } from "../../broker/registry/issued.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
 import { activeSigner, ensureSigningKey, publishedKeys } from "../../broker/registry/signing-keys.ts";
 import type { PublicKey } from "../../shared/cose-key.ts";
@@ -82,7 +82,7 @@ describe("the signing key", () => {
     const [published, ...others] = publishedKeys(r);
     expect(others).toEqual([]);
     const signer = activeSigner(r);
-    expect(signer.kid).toMatch(/^[A-Za-z0-9_-]{3}$/);
+    expect(signer.kid).toMatch(/^[A-Za-z0-9_-]{2}$/);
     expect(published).toMatchObject({ kid: signer.kid, active: true, createdAt: NOW });
     expect(told.keys).toEqual(new Map([[signer.kid, signer.publicKey.thumbprint]]));
     expect(Buffer.from(signer.publicKey.thumbprint, "hex").toString("base64url").startsWith(signer.kid)).toBe(true);
@@ -129,12 +129,12 @@ describe("an assertion", () => {
 });
 
 describe("an issued token", () => {
-  const token = { cti: id("cti"), clientId: "farm.pi-1", audience: "farm.telemetry", kid: "abc" };
+  const token = { clientId: "farm.pi-1", audience: "farm.telemetry", kid: "abc" };
 
   it("is recorded by its hashes", () => {
     const { r } = openFarm();
-    recordIssued(r, { ...token, hashes: ["01aa"], exp: NOW + 9, keyThumbprint: "ff" });
-    recordIssued(r, { ...token, hashes: ["01bb", "01cc"], exp: NOW + 9 });
+    recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["01aa"], exp: NOW + 9, keyThumbprint: "ff" });
+    recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["01bb", "01cc"], exp: NOW + 9 });
     const rows = r.db.prepare("SELECT hex(token_hash) a, hex(other_hash) b, key_thumbprint k, exp FROM issued").all();
     expect(rows).toEqual([
       { a: "01AA", b: "", k: "ff", exp: NOW + 9 },
@@ -142,11 +142,40 @@ describe("an issued token", () => {
     ]);
   });
 
+  it("is numbered in as few bytes as that takes, and no number comes twice", () => {
+    const { r, clock } = openFarm();
+    expect([...nextTokenId(r)]).toEqual([1]);
+    for (let i = 2; i < 256; i++) nextTokenId(r);
+    const wide = nextTokenId(r);
+    expect([...wide]).toEqual([1, 0]);
+    recordIssued(r, { ...token, id: wide, hashes: ["01"], exp: NOW + 1 });
+    clock.now = NOW + 2;
+    recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["02"], exp: NOW + 9 });
+    expect(r.db.prepare("SELECT number FROM issued").pluck().all()).toEqual([257]);
+    const again: typeof r = { ...r };
+    expect([...nextTokenId(again)]).toEqual([1, 2]);
+  });
+
+  it("is numbered in as few bytes as that takes, and no number comes twice", () => {
+    const { r, clock } = openFarm();
+    expect([...nextTokenId(r)]).toEqual([1]);
+    for (let i = 2; i < 256; i++) nextTokenId(r);
+    const wide = nextTokenId(r);
+    expect([...wide]).toEqual([1, 0]);
+    recordIssued(r, { ...token, id: wide, hashes: ["01"], exp: NOW + 1 });
+    clock.now = NOW + 2;
+    recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["02"], exp: NOW + 9 });
+    expect(r.db.prepare("SELECT number FROM issued").pluck().all()).toEqual([257]);
+    const again: typeof r = { ...r };
+    expect([...nextTokenId(again)]).toEqual([1, 2]);
+  });
+
   it("is forgotten when it has expired, however tokens of other lifetimes lie between", () => {
     const { r, clock } = openFarm();
-    for (let i = 0; i < 20; i++) recordIssued(r, { ...token, hashes: ["01"], exp: NOW + (i % 2 === 0 ? 10 : 1000) });
+    for (let i = 0; i < 20; i++)
+      recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["01"], exp: NOW + (i % 2 === 0 ? 10 : 1000) });
     clock.now = NOW + 11;
-    for (let i = 0; i < 5; i++) recordIssued(r, { ...token, hashes: ["02"], exp: NOW + 1000 });
+    for (let i = 0; i < 5; i++) recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["02"], exp: NOW + 1000 });
     expect(r.db.prepare("SELECT min(exp) FROM issued").pluck().get()).toBe(NOW + 1000);
     expect(count(r, "issued")).toBe(15);
   });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { listAudit } from "../../broker/registry/audit.ts";
 import { liveCertificateKeys, recordCertificate } from "../../broker/registry/certificates.ts";
 import { createClient, getClient, listClients, setClientEnabled } from "../../broker/registry/clients.ts";
-import { openDatabase } from "../../broker/registry/database.ts";
+import { lockDirectory, openDatabase } from "../../broker/registry/database.ts";
 import { createProject, listProjects } from "../../broker/registry/projects.ts";
 import { activeSigner, ensureSigningKey, publishedKeys } from "../../broker/registry/signing-keys.ts";
 import { createTicket, listTickets, redeemTicket } from "../../broker/registry/tickets.ts";
@@ -32,6 +32,13 @@ describe("the file", () => {
     writeFileSync(file, "", { mode: 0o644 });
     openFixture(file).r.close();
     expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it("is guarded by a lock on its directory, which one process holds at a time", () => {
+    const unlock = lockDirectory(directory);
+    expect(() => lockDirectory(directory)).toThrow(refusal("registry.conflict"));
+    unlock();
+    lockDirectory(directory)();
   });
 
   it("keeps references, and writes ahead", () => {

@@ -1,0 +1,209 @@
+/** The registry from the command line, as transcripts against a real authority. They build on each other, top-down. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openInstallation, type Installation } from "./installation.ts";
+import { postern } from "./transcript.ts";
+
+let installation: Installation;
+beforeAll(async () => {
+  installation = await openInstallation();
+});
+afterAll(() => installation.close());
+
+const done = (stdout: unknown) => ({ stdout, stderr: "", exitCode: 0 });
+const failed = (stderr: unknown) => ({ stdout: "", stderr, exitCode: 1 });
+const time = "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d UTC";
+
+describe("the registry", () => {
+  it.each<[line: string, stdout: string | RegExp]>([
+    ["project list", "no projects yet\n"],
+    ["project create acme", "created project acme\n"],
+    ["project list", new RegExp(`^project  created\nacme     ${time}\n$`)],
+    ["api list --project acme", "no apis yet\n"],
+    [
+      "api create telemetry --project acme --kind mqtt --topics acme/# plant/+/state --ttl 30m",
+      "created api telemetry with audience acme.telemetry\n",
+    ],
+    ["api create open --project acme --kind mqtt --topics open/# --format jwt --bearer", /audience acme.open\n$/],
+    [
+      "api list --project acme",
+      [
+        "api        kind  audience        token life  format    bearer  topics or scopes",
+        "open       mqtt  acme.open       1h          jwt       yes     open/#",
+        "telemetry  mqtt  acme.telemetry  30m         as asked  no      acme/# plant/+/state",
+        "",
+      ].join("\n"),
+    ],
+    [
+      "role create sensor --project acme --api telemetry --allow pub:acme/${name}/state --allow sub:acme/${name}/cmd/#",
+      "created role sensor on api telemetry: pub:acme/${name}/state sub:acme/${name}/cmd/#\n",
+    ],
+    [
+      "role update sensor --project acme --allow pubsub:acme/${name}/#",
+      "role sensor now allows pubsub:acme/${name}/#\n",
+    ],
+    ["role create reader --project acme --api open --allow sub:open/#", /^created role reader/],
+    [
+      "role list --project acme",
+      "role    api        allows\nreader  open       sub:open/#\nsensor  telemetry  pubsub:acme/${name}/#\n",
+    ],
+    ["client create pump --project acme --kind device --role sensor", "created device acme.pump with roles sensor\n"],
+    [
+      "client create dash --project acme --kind service --role reader",
+      /^created service acme.dash with roles reader\nsecret, shown only now: [A-Za-z0-9_-]{43}\n$/,
+    ],
+    ["client disable acme.pump", "disabled acme.pump\n"],
+    [
+      "client list --project acme",
+      [
+        "client     kind     roles   enabled",
+        "acme.dash  service  reader  yes",
+        "acme.pump  device   sensor  no",
+        "",
+      ].join("\n"),
+    ],
+    ["client enable pump --project acme", "enabled acme.pump\n"],
+    [
+      "client show acme.pump",
+      new RegExp(`^client   acme.pump\nkind     device\nroles    sensor\nenabled  yes\ncreated  ${time}\n$`),
+    ],
+    ["ticket create --project acme --client pump", /^pt1_[A-Za-z0-9_-]+\n$/],
+    ["ticket create --project acme --uses 5 --role sensor --ttl 7d", /^pt1_[A-Za-z0-9_-]+\n$/],
+    [
+      "ticket list --project acme",
+      new RegExp(
+        `^ticket +for +used +expires +revoked\n([0-9a-f]+ +(acme.pump +0 of 1|roles sensor +0 of 5) +${time} +no\n){2}$`,
+      ),
+    ],
+    ["cert list", "no certificates\n"],
+    ["key list", new RegExp(`^key  signs  created\n[A-Za-z0-9_-]{3}  yes    ${time}\n$`)],
+    ["client delete acme.dash", "deleted acme.dash\n"],
+  ])("postern %s", async (line, stdout) => {
+    const expected = typeof stdout === "string" ? stdout : expect.stringMatching(stdout);
+    expect(await installation.run(line)).toEqual(done(expected));
+  });
+
+  it.each<[line: string, why: RegExp]>([
+    ["project create acme", /^postern: project create: it exists already or is in use: .*acme/],
+    ["project create A", /^postern: project create: a field is not valid: slug: /],
+    ["api list --project nobody", /^postern: api list: not found: .*nobody/],
+    ["client show acme.nobody", /^postern: client show: not found/],
+    ["client show acme.dash", /^postern: client show: not found/],
+    ["role create r --project acme --api telemetry --allow write:a", /^postern: role create: a field is not valid: /],
+    [
+      "role create r --project acme --api telemetry --allow pub:acme/${user}/x",
+      /^postern: role create: a field is not valid: /,
+    ],
+    ["ticket revoke 0000 --project acme", /^postern: ticket revoke: not found/],
+  ])("postern %s is refused in one line", async (line, why) => {
+    const transcript = await installation.run(line);
+    expect(transcript).toEqual(failed(expect.stringMatching(why)));
+    expect(transcript.stderr.trimEnd()).not.toContain("\n");
+  });
+
+  it("refuses another admin key without saying more", async () => {
+    expect(await installation.run("project list --key wrong")).toEqual(
+      failed("postern: project list: the key is not accepted\n"),
+    );
+  });
+});
+
+describe("machine output", () => {
+  it("is what the authority answered", async () => {
+    expect(await installation.json("client show acme.pump")).toMatchObject({
+      id: "acme.pump",
+      kind: "device",
+      roles: ["sensor"],
+      enabled: true,
+    });
+    expect(await installation.json("project list")).toEqual([{ slug: "acme", created_at: expect.any(Number) }]);
+    expect(await installation.json("client delete acme.pump")).toEqual({ id: "acme.pump" });
+  });
+
+  it("of a ticket is all that openssl and curl need", async () => {
+    await installation.json("client create valve --project acme --kind device");
+    const ticket = await installation.json("ticket create --client acme.valve");
+    expect(ticket).toEqual({
+      ticket: expect.stringMatching(/^pt1_/),
+      secret: expect.any(String),
+      authority: installation.postern.issuer,
+      pin: expect.stringMatching(/^[0-9a-f]{64}$/),
+      expires: expect.stringMatching(/^\d{4}-.*Z$/),
+    });
+  });
+});
+
+describe("finding the authority", () => {
+  it("takes address, key and trust from flags", async () => {
+    const key = readFileSync(join(installation.dataDir, "admin.key"), "utf8").trim();
+    const ca = join(installation.dataDir, "ca.pem");
+    const { issuer } = installation.postern;
+    expect(await postern(["project", "list", "--json", "--url", issuer, "--key", key, "--ca", ca])).toMatchObject({
+      exitCode: 0,
+    });
+    const environment = { POSTERN_URL: issuer, POSTERN_KEY: key, POSTERN_CA: ca };
+    expect(await postern(["project", "list"], { environment })).toMatchObject({ exitCode: 0 });
+    expect(await postern(["project", "list"], { environment: { POSTERN_DATA: installation.dataDir } })).toMatchObject({
+      exitCode: 0,
+    });
+  });
+
+  it("does not speak to a server that the system does not trust", async () => {
+    const { issuer } = installation.postern;
+    expect(await postern(["project", "list", "--url", issuer, "--key", "k"])).toEqual(
+      failed(
+        `postern: project list: GET ${issuer}/v1/projects: the server certificate is not from the expected authority\n`,
+      ),
+    );
+  });
+});
+
+describe("tokens", () => {
+  let secret: string;
+  beforeAll(async () => {
+    await installation.json("client create web --project acme --kind service --role reader");
+    const created = await installation.json("client create feed --project acme --kind service --role reader");
+    secret = created.client_secret;
+  });
+
+  it("are got with a secret, in JSON as the authority answers", async () => {
+    const environment = { POSTERN_CLIENT_SECRET: secret };
+    const answer = await installation.run("token get --client acme.feed --api open --json", { environment });
+    expect(JSON.parse(answer.stdout)).toMatchObject({
+      access_token: expect.stringMatching(/^eyJ/),
+      token_type: "Bearer",
+      expires_in: 3600,
+    });
+  });
+
+  it("are printed bare, and inspect reads them from stdin", async () => {
+    const line = `token get --client feed --project acme --secret ${secret} --audience acme.open --scope sub:open/door`;
+    const got = await installation.run(line);
+    expect(got).toEqual(done(expect.stringMatching(/^eyJ\S+\n$/)));
+    const read = await postern(["token", "inspect", "-"], { stdin: got.stdout });
+    expect(read.stdout.split("\n").map((text) => text.split(/ {2,}/).slice(0, 2))).toEqual([
+      ["token", expect.stringMatching(/^JWT, \d+ bytes, signed with key \S{3}$/)],
+      ["subject", "acme.feed"],
+      ["issuer", installation.postern.issuer],
+      ["audience", "acme.open"],
+      ["issued", expect.stringMatching(new RegExp(`^${time}$`))],
+      ["expires", expect.stringMatching(new RegExp(`^${time}$`))],
+      ["id", expect.any(String)],
+      ["bound to", "no key (bearer)"],
+      ["allows", "sub:open/door"],
+      ["hash", expect.stringMatching(/^01[0-9a-f]{64} 01[0-9a-f]{64}$/)],
+      [""],
+    ]);
+  });
+
+  it.each([
+    ["--secret wrong --api open", /^postern: token get: invalid_client: client authentication failed \(id \S+\)\n$/],
+    ["--api nothing", /^postern: token get: invalid_/],
+    ["--api open --scope pub:open/door", /^postern: token get: invalid_scope: /],
+  ])("are refused with %s", async (flags, why) => {
+    const line = `token get --client acme.feed ${flags}`;
+    const environment = { POSTERN_CLIENT_SECRET: secret };
+    expect(await installation.run(line, { environment })).toEqual(failed(expect.stringMatching(why)));
+  });
+});

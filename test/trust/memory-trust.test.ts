@@ -1,0 +1,56 @@
+/** Trust in memory: what it was told it says, and it tells of changes only. */
+import { generateKeyPairSync } from "node:crypto";
+import { expect, it } from "vitest";
+import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
+import type { TrustNews } from "../../broker/trust/trust.ts";
+import { readPublicKey } from "../../shared/cose-key.ts";
+
+const makeKey = () => readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+
+it("says what it was told, until told otherwise", () => {
+  const trust = createMemoryTrust({ issuer: "https://issuer.test" });
+  const key = makeKey();
+  trust.learnKey("k", key);
+  trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: false });
+  trust.learnClient({ id: "a.c", enabled: true, grants: [] });
+  expect(trust).toMatchObject({ issuer: "https://issuer.test", knowsClients: true, deviceAuthorities: [] });
+  expect([trust.keyFor("k"), trust.api("a.b")?.kind, trust.client("a.c")?.enabled]).toEqual([key, "mqtt", true]);
+  trust.forgetKey("k");
+  trust.forgetApi("a.b");
+  trust.forgetClient("a.c");
+  expect([trust.keyFor("k"), trust.api("a.b"), trust.client("a.c")]).toEqual([undefined, undefined, undefined]);
+});
+
+it("tells of what changed, and of nothing else", () => {
+  const trust = createMemoryTrust({ issuer: "i" });
+  const news: TrustNews[] = [];
+  const stop = trust.onNews((one) => news.push(one));
+  const heard = (): TrustNews[] => news.splice(0);
+  const [key, other] = [makeKey(), makeKey()];
+  const grants = [{ filter: "a", pub: true, sub: false }];
+
+  trust.learnKey("k", key);
+  trust.learnKey("k", key);
+  expect(heard()).toEqual([{ kind: "key", kid: "k" }]);
+  trust.learnKey("k", other);
+  trust.forgetKey("k");
+  trust.forgetKey("k");
+  expect(heard()).toHaveLength(2);
+
+  trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: false });
+  trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: false });
+  trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: true });
+  trust.forgetApi("a.b");
+  expect(heard()).toEqual(Array(3).fill({ kind: "api", audience: "a.b" }));
+
+  trust.learnClient({ id: "a.c", enabled: true, grants });
+  trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]! }] });
+  trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]!, sub: true }] });
+  trust.learnClient({ id: "a.c", enabled: false, grants: [] });
+  trust.forgetClient("a.c");
+  expect(heard()).toEqual(Array(4).fill({ kind: "client", id: "a.c" }));
+
+  stop();
+  trust.learnKey("k", key);
+  expect(heard()).toEqual([]);
+});
