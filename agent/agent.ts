@@ -5,7 +5,6 @@
  * The private key is read from the folder and used to sign; it is not given to anybody.
  */
 import { createPrivateKey } from "node:crypto";
-import { toBase64url } from "../shared/base64url.ts";
 import { createSigner } from "../shared/es256.ts";
 import { mayPublish, type Grant } from "../shared/scope.ts";
 import { openServerClock } from "./clock.ts";
@@ -19,6 +18,7 @@ import {
 import { AgentFailure } from "./failure.ts";
 import { openSession, type Message, type PublishOptions } from "./session.ts";
 import { readIdentity, readTokens, type AgentApi, type AgentIdentity, type Enrolment } from "./state.ts";
+import { readGrants, toText } from "./token-text.ts";
 import { openTokenSource } from "./tokens.ts";
 
 export { AgentFailure, type FailureKind } from "./failure.ts";
@@ -93,14 +93,14 @@ export function openAgent(options: AgentOptions): Agent {
   const clock = openServerClock(readTokens(options.dir).time);
   const tokens = openTokenSource(options.dir, identity, clock, {
     audience: api.audience,
-    ...(options.scope === undefined ? {} : { scope: options.scope }),
-    ...(options.proof === undefined ? {} : { proof: options.proof }),
+    ...(options.scope !== undefined && { scope: options.scope }),
+    ...(options.proof !== undefined && { proof: options.proof }),
   });
   const signer = createSigner("", createPrivateKey(identity.keyPem));
   const connection = createConnection({
     tokens,
     clock,
-    ...(options.retry === undefined ? {} : { retry: options.retry }),
+    ...(options.retry !== undefined && { retry: options.retry }),
     open: async (token, hearing) => {
       if (api.kind !== "mqtt") throw new AgentFailure("refused", `api ${api.name} is not of kind mqtt`);
       if (broker === null) throw new AgentFailure("refused", "the authority named no broker");
@@ -111,8 +111,8 @@ export function openAgent(options: AgentOptions): Agent {
         token,
         signer,
         ...hearing,
-        ...(options.clean === undefined ? {} : { clean: options.clean }),
-        ...(options.keepaliveSeconds === undefined ? {} : { keepaliveSeconds: options.keepaliveSeconds }),
+        ...(options.clean !== undefined && { clean: options.clean }),
+        ...(options.keepaliveSeconds !== undefined && { keepaliveSeconds: options.keepaliveSeconds }),
       });
     },
   });
@@ -147,40 +147,17 @@ export function openAgent(options: AgentOptions): Agent {
 
 /** A broker closes on a publish that is not allowed and need not say why (MQTT 3.1.1); the token tells. */
 async function explainPublish(
-  error: unknown,
+  failure: unknown,
   topic: string,
   clientId: string,
   grants: () => Promise<readonly Grant[]>,
 ): Promise<unknown> {
-  if (!(error instanceof AgentFailure) || error.kind === "not-connected") return error;
+  if (!(failure instanceof AgentFailure) || failure.kind === "not-connected") return failure;
   const allowed = await grants().catch(() => undefined);
-  if (allowed === undefined || mayPublish(allowed, topic)) return error;
+  if (allowed === undefined || mayPublish(allowed, topic)) return failure;
   const filters = allowed.filter(({ pub }) => pub).map(({ filter }) => filter);
   const may = filters.length === 0 ? "nothing" : filters.join(" ");
-  return new AgentFailure("refused", `${topic} is refused; ${clientId} may publish ${may}`, { cause: error });
-}
-
-/** A CWT starts with a tag, a JWT with a letter. */
-function isCwt(token: Uint8Array): boolean {
-  return token[0] !== undefined && token[0] >= 0x80;
-}
-
-function toText(token: Uint8Array): string {
-  return isCwt(token) ? toBase64url(token) : Buffer.from(token).toString("latin1");
-}
-
-/** Loads only the reader that the format needs. */
-async function readGrants(token: Uint8Array): Promise<readonly Grant[]> {
-  if (isCwt(token)) {
-    const [{ readCwt }, { readCwtClaims }] = await Promise.all([
-      import("../shared/cwt.ts"),
-      import("../shared/claims.ts"),
-    ]);
-    const { scope } = readCwtClaims(readCwt(token).claims);
-    return scope === undefined || typeof scope === "string" ? [] : scope;
-  }
-  const { inspectToken } = await import("../shared/token.ts");
-  return inspectToken(token).grants;
+  return new AgentFailure("refused", `${topic} is refused; ${clientId} may publish ${may}`, { cause: failure });
 }
 
 /** Asks the authority again what it told at enrolment. */
@@ -204,11 +181,14 @@ function chooseApi(identity: AgentIdentity, wanted: string | undefined): AgentAp
 }
 
 function logEvents({ events }: Connection, log: NonNullable<AgentOptions["log"]>): void {
-  const facts = ({ kind, code, message }: AgentFailure): Record<string, unknown> => ({ kind, code, why: message });
   events.on("connected", () => log("connected", {}));
   events.on("disconnected", (failure) => log("disconnected", facts(failure)));
   events.on("refused", (failure) => log("refused", facts(failure)));
   events.on("unreachable", (failure) => log("unreachable", facts(failure)));
   events.on("waiting", (delayMs) => log("waiting", { delayMs }));
   events.on("renewed", (expiresAtSeconds) => log("renewed", { expiresAtSeconds }));
+}
+
+function facts({ kind, code, message }: AgentFailure): Readonly<Record<string, unknown>> {
+  return { kind, code, why: message };
 }

@@ -49,7 +49,7 @@ export async function requestToken(
   const request: TokenRequest = {
     audience: wish.audience,
     wantsProfile: true,
-    ...(wish.scope === undefined ? {} : { scope: wish.scope }),
+    ...(wish.scope !== undefined && { scope: wish.scope }),
     ...(withAssertion && {
       clientAssertion: await mintAssertion(identity.keyPem, clientId, issuer, clock.nowSeconds()),
     }),
@@ -136,7 +136,7 @@ function toFailureByStatus(response: HttpsResponse, clock: ServerClock, what: st
   if (!isBusy(response)) return new AgentFailure("refused", `${what} (HTTP ${response.status})`);
   const retryAfterSeconds = readRetryAfter(response.headers["retry-after"], clock.nowSeconds());
   return new AgentFailure("unreachable", `the authority cannot answer now (HTTP ${response.status})`, {
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });
 }
 

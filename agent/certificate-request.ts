@@ -4,6 +4,8 @@
  *
  * The request contributes a public key and nothing else; its subject is a placeholder that the authority replaces.
  */
+// what the X.509 library registers its parts with
+// oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
 import { createPublicKey, webcrypto, type KeyObject } from "node:crypto";
 import { Pkcs10CertificateRequestGenerator, X509Certificates } from "@peculiar/x509";

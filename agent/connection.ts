@@ -9,6 +9,7 @@ import { EventEmitter } from "node:events";
 import { AUTHZ_INFO, covers, SESSION_NEWS } from "../shared/topic.ts";
 import type { ServerClock } from "./clock.ts";
 import { AgentFailure, toFailure } from "./failure.ts";
+import { pause } from "./pause.ts";
 import * as schedule from "./schedule.ts";
 import type { Message, PublishOptions, Session, SessionNews, SessionOptions } from "./session.ts";
 import type { HeldToken, TokenSource } from "./tokens.ts";
@@ -155,7 +156,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         const { opened, token } = await openOne();
         const openedMs = performance.now();
         session = opened;
-        if (stop.signal.aborted) await opened.close();
+        if (stop.signal.aborted) return await opened.close();
         void keepRenewed(opened, token);
         await greet(opened);
         events.emit("connected");
@@ -217,20 +218,4 @@ export function createConnection(options: ConnectionOptions): Connection {
 
 function isConnackRefusal(error: unknown): boolean {
   return error instanceof AgentFailure && error.code?.startsWith("connack-") === true;
-}
-
-/** Waits, or less when aborted or woken; true when woken. */
-function pause(delayMs: number, signal: AbortSignal, offerWake?: (wake: () => void) => void): Promise<boolean> {
-  return new Promise((resolve) => {
-    const end = (woken: boolean): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-      resolve(woken);
-    };
-    const onAbort = (): void => end(false);
-    const timer = setTimeout(() => end(false), delayMs);
-    signal.addEventListener("abort", onAbort, { once: true });
-    offerWake?.(() => end(true));
-    if (signal.aborted) end(false);
-  });
 }

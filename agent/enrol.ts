@@ -140,7 +140,7 @@ function toEstFailure(response: HttpsResponse, what: string): AgentFailure {
     response.headers["content-type"]?.startsWith("text/plain") === true ? response.body.toString("utf8") : "";
   const why = says.trim() === "" ? `HTTP ${response.status}` : printable(says.trim());
   return new AgentFailure(later ? "unreachable" : "refused", `${what}: ${why}`, {
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });
 }
 

@@ -43,14 +43,14 @@ export function sendHttps(request: HttpsRequest): Promise<HttpsResponse> {
     method: request.method,
     headers: {
       ...request.headers,
-      ...(request.body === undefined ? {} : { "content-length": String(Buffer.byteLength(request.body)) }),
+      ...(request.body !== undefined && { "content-length": String(Buffer.byteLength(request.body)) }),
     },
     agent: request.agent ?? false,
     minVersion: "TLSv1.2",
     rejectUnauthorized: request.unverified !== true,
-    ...(request.ca === undefined ? {} : { ca: request.ca }),
-    ...(request.certificatePem === undefined ? {} : { cert: request.certificatePem }),
-    ...(request.keyPem === undefined ? {} : { key: request.keyPem }),
+    ...(request.ca !== undefined && { ca: request.ca }),
+    ...(request.certificatePem !== undefined && { cert: request.certificatePem }),
+    ...(request.keyPem !== undefined && { key: request.keyPem }),
   };
   const maxBytes = request.maxBytes ?? 262_144;
   return new Promise((resolve, reject) => {

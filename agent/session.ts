@@ -5,14 +5,14 @@
  * The proof is worth nothing in another connection, so there is no reconnecting here: a session that ended is over, and
  * whatever was not acknowledged is rejected. Refuses TLS below 1.3, where the exporter is not unambiguous.
  */
-import { connect as connectTls, type TLSSocket } from "node:tls";
-import { isIP } from "node:net";
-import type { IStream, MqttClient } from "mqtt";
+import type { TLSSocket } from "node:tls";
+import type { MqttClient } from "mqtt";
 import { toBase64url } from "../shared/base64url.ts";
 import type { Signer } from "../shared/es256.ts";
 import { exporterValue } from "../shared/proof.ts";
 import { SESSION_NEWS } from "../shared/topic.ts";
 import { AgentFailure, toFailure } from "./failure.ts";
+import { openSocket } from "./socket.ts";
 
 export interface Message {
   readonly topic: string;
@@ -36,7 +36,7 @@ export interface SessionOptions {
   /** Default true: the broker keeps nothing. */
   readonly clean?: boolean;
   readonly keepaliveSeconds?: number;
-  /** From the first byte to CONNACK. Default 20 s. */
+  /** For the handshake, and again until CONNACK. Default 20 s. */
   readonly timeoutMs?: number;
   readonly onMessage: (message: Message) => void;
   /** Hears what the broker says of this session, once the session is subscribed to `$postern/session`. */
@@ -57,26 +57,25 @@ export interface Session {
   close(): Promise<void>;
 }
 
-const defaultTimeoutMs = 20_000;
-
 /** Opens the session. Rejects `refused` on CONNACK 4 or 5 and `unreachable` when there is no answer. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   // loads while the handshake waits for the network
   const loading = import("mqtt/lib/client");
   loading.catch(() => undefined);
-  const socket = await openSocket(options);
+  const timeoutMs = options.timeoutMs ?? 20_000;
+  const socket = await openSocket(options.broker, options.caPem, timeoutMs);
   let client: MqttClient;
   try {
     const { default: module } = await loading;
     // a CommonJS module with a default export: some loaders unwrap it, node does not
     const Client = "default" in module ? module.default : (module as unknown as typeof MqttClient);
-    client = new Client(() => socket as unknown as IStream, {
+    client = new Client(() => socket, {
       clientId: options.clientId,
       username: `ace${toBase64url(options.token)}`,
       password: Buffer.from(options.signer.sign(exporterValue(socket))),
       clean: options.clean ?? true,
       keepalive: options.keepaliveSeconds ?? 60,
-      connectTimeout: options.timeoutMs ?? defaultTimeoutMs,
+      connectTimeout: timeoutMs,
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
@@ -89,39 +88,6 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     throw toFailure(error, options.broker);
   }
   return attach(client, socket, options);
-}
-
-/** The TLS 1.3 connection, past its handshake and verified. */
-function openSocket(options: SessionOptions): Promise<TLSSocket> {
-  const url = new URL(options.broker);
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  return new Promise((resolve, reject) => {
-    const socket = connectTls({
-      host,
-      port: Number(url.port === "" ? 8883 : url.port),
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ca: options.caPem,
-      minVersion: "TLSv1.3",
-    });
-    const fail = (error: Error): void => {
-      clearTimeout(deadline);
-      socket.destroy();
-      reject(toFailure(error, options.broker));
-    };
-    const deadline = setTimeout(() => {
-      fail(Object.assign(new Error("no answer in time"), { code: "ETIMEDOUT" }));
-    }, options.timeoutMs ?? defaultTimeoutMs);
-    const failOnClose = (): void => fail(Object.assign(new Error("closed"), { code: "ECONNRESET" }));
-    socket.once("error", fail);
-    socket.once("close", failOnClose);
-    socket.once("secureConnect", () => {
-      clearTimeout(deadline);
-      socket.off("error", fail).off("close", failOnClose);
-      socket.on("error", () => undefined);
-      socket.setNoDelay(true);
-      resolve(socket);
-    });
-  });
 }
 
 /** Waits for CONNACK and gives the session its face. */

@@ -50,12 +50,12 @@ export function openAdminClient(access: AdminAccess): AdminClient {
       headers: {
         authorization: `Bearer ${access.key}`,
         accept: "application/json",
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body !== undefined && { "content-type": "application/json" }),
       },
       agent,
       maxBytes: 16_777_216,
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(access.ca === undefined ? {} : { ca: access.ca }),
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(access.ca !== undefined && { ca: access.ca }),
     });
     return readAnswer(response) as Answer;
   };
@@ -99,9 +99,9 @@ export function readDataDir(dir: string): Partial<AdminAccess> {
   const key = readText(join(dir, "admin.key"))?.trim();
   const ca = readText(join(dir, "ca.pem"));
   return {
-    ...(url === undefined ? {} : { url }),
-    ...(key === undefined ? {} : { key }),
-    ...(ca === undefined ? {} : { ca }),
+    ...(url !== undefined && { url }),
+    ...(key !== undefined && { key }),
+    ...(ca !== undefined && { ca }),
   };
 }
 

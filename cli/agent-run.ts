@@ -25,7 +25,7 @@ export async function runAgent(options: RunOptions): Promise<void> {
   const { output } = options;
   const agent = await openRefreshedAgent({
     dir: options.dir,
-    ...(options.api === undefined ? {} : { api: options.api }),
+    ...(options.api !== undefined && { api: options.api }),
   });
   const stop = new AbortController();
   const onSignal = (): void => {
@@ -60,10 +60,13 @@ export async function runAgent(options: RunOptions): Promise<void> {
  */
 export function chooseReportTopic(grants: readonly Grant[]): string | undefined {
   const filters = grants.filter(({ pub }) => pub).map(({ filter }) => filter);
-  const isName = (filter: string): boolean => !/[+#]/.test(filter);
   const named = filters.find((filter) => isName(filter) && filter.endsWith("/machine"));
   const opened = filters.map((filter) => filter.replace(/(^|\/)[+#]$/, "$1machine")).find(isName);
   return named ?? opened;
+}
+
+function isName(filter: string): boolean {
+  return !/[+#]/.test(filter);
 }
 
 async function startReports(

@@ -8,7 +8,6 @@ import { randomBytes } from "node:crypto";
 import type { Agent } from "../agent/agent.ts";
 import { contextOf } from "./context.ts";
 import { parseCount, parseDuration, parseQos } from "./duration.ts";
-import { fail } from "./failure.ts";
 import { formatFacts, formatList, formatTime, printable } from "./output.ts";
 
 interface DirOption {
@@ -149,7 +148,7 @@ export function define(noun: Command): void {
       const { openRefreshedAgent } = await import("../agent/agent.ts");
       const agent = await openRefreshedAgent({
         dir: await findDir(options),
-        ...(options.api === undefined ? {} : { api: options.api }),
+        ...(options.api !== undefined && { api: options.api }),
       });
       const { text, expiresInSeconds } = await agent.token();
       const { clientId, api } = agent;
@@ -180,18 +179,20 @@ async function openOnce(options: ApiOption, retry: "never" | "once-connected"): 
     dir: await findDir(options),
     suffix: `cli-${randomBytes(4).toString("hex")}`,
     retry,
-    ...(options.api === undefined ? {} : { api: options.api }),
+    ...(options.api !== undefined && { api: options.api }),
   });
 }
 
-function untilEnded(): { promise: Promise<void>; end: () => void } {
-  let end = (): void => fail("not started");
+/** Resolves on SIGTERM, on SIGINT, or when told. */
+function untilEnded(): { readonly promise: Promise<void>; readonly end: () => void } {
+  const stop = new AbortController();
+  const end = (): void => stop.abort();
   const promise = new Promise<void>((resolve) => {
-    end = () => {
+    stop.signal.addEventListener("abort", () => {
       process.off("SIGTERM", end);
       process.off("SIGINT", end);
       resolve();
-    };
+    });
   });
   process.on("SIGTERM", end);
   process.on("SIGINT", end);

@@ -22,7 +22,7 @@ export interface Context {
   readonly options: GlobalOptions;
   readonly output: Output;
   /** Runs with a client of the registry and closes it. */
-  withAdmin<Result>(use: (admin: AdminClient) => Promise<Result>): Promise<Result>;
+  readonly withAdmin: <Result>(use: (admin: AdminClient) => Promise<Result>) => Promise<Result>;
 }
 
 export const defaultDataDir = "./postern-data";
@@ -38,7 +38,7 @@ export function contextOf(command: Command): Context {
       const { url, key, ca } = await findAccess(options);
       const where = `no key for ${url}`;
       if (key === undefined) return fail(`${where}; give --key, POSTERN_KEY or --data`);
-      const admin = openAdminClient({ url, key, ...(ca === undefined ? {} : { ca }) });
+      const admin = openAdminClient({ url, key, ...(ca !== undefined && { ca }) });
       try {
         return await use(admin);
       } finally {
@@ -66,7 +66,7 @@ export async function findAccess(
   const key = options.key ?? env["POSTERN_KEY"] ?? files.key;
   const caFile = options.ca ?? env["POSTERN_CA"];
   const ca = caFile === undefined ? files.ca : readCa(caFile);
-  return { url: found, ...(key === undefined ? {} : { key }), ...(ca === undefined ? {} : { ca }) };
+  return { url: found, ...(key !== undefined && { key }), ...(ca !== undefined && { ca }) };
 }
 
 /** The project and name of a client given as id, or as name with `--project`. */

@@ -12,7 +12,7 @@ import { CommandFailure } from "./failure.ts";
 
 interface Noun {
   readonly summary: string;
-  load(): Promise<{ define(noun: Command): void }>;
+  readonly load: () => Promise<{ define(noun: Command): void }>;
 }
 
 const nouns: Readonly<Record<string, Noun>> = {
@@ -99,13 +99,10 @@ function report(error: unknown, what: string): number {
 /** One line for any error; the ones of other rooms are known by name, so that those rooms need not be loaded. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return "internal error";
+  if (error instanceof Refusal) return error.detail === "" ? error.reason : `${error.detail} (${error.reason})`;
   const { code, syscall } = error as NodeJS.ErrnoException;
   const line = error.message.split("\n", 1)[0]!;
-  const isExpected =
-    error instanceof CommandFailure ||
-    error instanceof Refusal ||
-    error.name === "AgentFailure" ||
-    error.name === "AdminFailure";
+  const isExpected = error instanceof CommandFailure || error.name === "AgentFailure" || error.name === "AdminFailure";
   if (isExpected) return line;
   if (syscall !== undefined && code !== undefined) return systemReasons[code]?.(error) ?? line;
   return `internal error: ${line}`;

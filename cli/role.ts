@@ -67,7 +67,7 @@ function withPermissions(command: Command): Command {
 
 function readPermissions({ allow, scope }: PermissionOptions): { permissions?: string[]; scopes?: string[] } {
   if (allow === undefined && scope === undefined) failUsage("a role needs --allow or --scope");
-  return { ...(allow === undefined ? {} : { permissions: allow }), ...(scope === undefined ? {} : { scopes: scope }) };
+  return { ...(allow !== undefined && { permissions: allow }), ...(scope !== undefined && { scopes: scope }) };
 }
 
 function describe({ permissions, scopes }: Role): string {

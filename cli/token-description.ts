@@ -38,7 +38,7 @@ export function describeToken(text: string): TokenDescription {
     format,
     bytes,
     kid: kid ?? null,
-    claims: { iss, sub, aud, exp, iat, ...(nbf === undefined ? {} : { nbf }), id: toHex(id) },
+    claims: { iss, sub, aud, exp, iat, ...(nbf !== undefined && { nbf }), id: toHex(id) },
     confirmation,
     allows: typeof scope === "string" ? scope.split(" ") : grants.map(formatPermission),
     hashes,

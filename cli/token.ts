@@ -97,9 +97,9 @@ async function getWithSecret(options: GetOptions, globals: GlobalOptions): Promi
       client_id: clientId,
       client_secret: secret,
       audience,
-      ...(options.scope === undefined ? {} : { scope: await encodeWish(options.scope) }),
+      ...(options.scope !== undefined && { scope: await encodeWish(options.scope) }),
     }),
-    ...(ca === undefined ? {} : { ca }),
+    ...(ca !== undefined && { ca }),
   });
   const answer = readAnswer(response) as Partial<TokenAnswer> | undefined;
   if (typeof answer?.access_token !== "string") return fail("the authority's answer holds no token");
@@ -115,8 +115,8 @@ async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer
   const api = options.api ?? options.audience;
   const agent = await openRefreshedAgent({
     dir,
-    ...(api === undefined ? {} : { api }),
-    ...(options.scope === undefined ? {} : { scope: options.scope.map(parsePermission) }),
+    ...(api !== undefined && { api }),
+    ...(options.scope !== undefined && { scope: options.scope.map(parsePermission) }),
   });
   const { text, expiresInSeconds } = await agent.token();
   return { access_token: text, token_type: "pop", expires_in: expiresInSeconds };
@@ -125,8 +125,8 @@ async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer
 /** Permissions become the text form of RFC 9431, section 3; anything else is scopes as they are. */
 async function encodeWish(scopes: readonly string[]): Promise<string> {
   const { encodeScopeText, parsePermission } = await import("../shared/scope.ts");
-  const isPermission = scopes.map((scope) => /^(pub|sub|pubsub):/.test(scope));
-  if (!isPermission.includes(true)) return scopes.join(" ");
-  if (isPermission.includes(false)) return failUsage("--scope is either permissions or plain scopes");
+  const permissions = scopes.filter((scope) => /^(pub|sub|pubsub):/.test(scope));
+  if (permissions.length === 0) return scopes.join(" ");
+  if (permissions.length < scopes.length) return failUsage("--scope is either permissions or plain scopes");
   return encodeScopeText(scopes.map(parsePermission));
 }

@@ -35,7 +35,7 @@ export function define(noun: Command): void {
         import("pino"),
         import("../broker/up.ts"),
       ]);
-      const settings = readUpSettings({ ...flags, ...(options.data === undefined ? {} : { data: options.data }) });
+      const settings = readUpSettings({ ...flags, ...(options.data !== undefined && { data: options.data }) });
       const log = pino({ level: settings.logLevel }, pino.destination({ fd: 2, sync: true }));
       const signalled = untilSignalled();
       const { dataDir, host, bind, httpPort, mqttsPort, wssPort, mqttPort, mqttBind } = settings;
@@ -46,9 +46,9 @@ export function define(noun: Command): void {
         wssPort,
         mqttPort,
         log,
-        ...(host === undefined ? {} : { host }),
-        ...(bind === undefined ? {} : { bind }),
-        ...(mqttBind === undefined ? {} : { mqttHost: mqttBind }),
+        ...(host !== undefined && { host }),
+        ...(bind !== undefined && { bind }),
+        ...(mqttBind !== undefined && { mqttHost: mqttBind }),
       });
       const { issuer, mqtts, wss, mqtt, caFile: ca, adminKeyFile: adminKey } = postern;
       output.print({ event: "ready", issuer, mqtts, wss, mqtt, ca, adminKey }, () => {

@@ -26,7 +26,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   "@peculiar/x509": ["broker/authority", "agent/certificate-request.ts"],
   aedes: ["broker/mqtt"],
   "aedes-persistence": ["broker/mqtt"],
-  "better-sqlite3": ["broker/registry/database.ts"],
+  "better-sqlite3": ["broker/registry/sqlite.ts"],
   "cbor-x": ["shared/cbor.ts"],
   commander: ["cli"],
   fastify: ["broker/authority"],

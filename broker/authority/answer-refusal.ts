@@ -6,22 +6,16 @@
  * admin key is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { ZodError } from "zod";
 import { ACE_CBOR, encodeTokenError } from "../../shared/ace.ts";
 import { meaningOf, Refusal, type Meaning, type Reason } from "../../shared/refusal.ts";
 import { BASIC_CHALLENGE } from "./basic.ts";
 import type { AuthorityContext } from "./context.ts";
+import { InvalidFields, type FieldError } from "./registry-fields.ts";
 
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
 export type Dialect = "oauth" | "v1" | "v1-client" | "est";
 
 export type ErrorAnswer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
-
-/** One field that is wrong, as RFC 9457 3.1.3 shows it. */
-interface FieldError {
-  readonly detail: string;
-  readonly pointer: string;
-}
 
 const fastifyReasons: Readonly<Record<string, Reason>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: "request.too-large",
@@ -48,7 +42,6 @@ export function dialectOf(path: string): Dialect {
 
 function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  if (error instanceof ZodError) return new Refusal("registry.invalid", error.issues[0]?.message ?? "");
   const { code, statusCode, message } = error as { code?: unknown; statusCode?: unknown; message?: unknown };
   const known = typeof code === "string" ? fastifyReasons[code] : undefined;
   if (known !== undefined) return new Refusal(known);
@@ -86,7 +79,12 @@ function answerOauth(refusal: Refusal, request: FastifyRequest, reply: FastifyRe
   }
 }
 
-function answerProblem(refusal: Refusal, errors: FieldError[], dialect: "v1" | "v1-client", reply: FastifyReply): void {
+function answerProblem(
+  refusal: Refusal,
+  errors: readonly FieldError[],
+  dialect: "v1" | "v1-client",
+  reply: FastifyReply,
+): void {
   const { http, says } = meaningOf(refusal.reason);
   const mayKnow = dialect === "v1" && http !== 401 && refusal.reason !== "internal";
   if (http === 401) challenge(reply, dialect === "v1" ? 'Bearer realm="postern"' : BASIC_CHALLENGE);
@@ -121,10 +119,6 @@ function isCbor(request: FastifyRequest): boolean {
   return request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === ACE_CBOR;
 }
 
-function fieldErrors(error: unknown): FieldError[] {
-  if (!(error instanceof ZodError)) return [];
-  return error.issues.map((issue) => ({
-    detail: issue.message,
-    pointer: `#/${issue.path.map((step) => String(step).replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`,
-  }));
+function fieldErrors(error: unknown): readonly FieldError[] {
+  return error instanceof InvalidFields ? error.errors : [];
 }

@@ -44,9 +44,6 @@ export interface ConnectDesk {
   readonly log: Logger;
 }
 
-/** How long a CONNECT waits for keys that are being fetched. */
-const refreshMilliseconds = 5000;
-
 export function openConnect({ desk, wills, report, log }: ConnectDesk): {
   preConnect: PreConnect;
   authenticate: Authenticate;
@@ -117,7 +114,7 @@ export function openConnect({ desk, wills, report, log }: ConnectDesk): {
 
       const failure = attempt();
       if (trust.refreshKeys === undefined || !isKeyUnknown(failure)) return answer(failure);
-      void refreshWithin(trust.refreshKeys(), refreshMilliseconds).then(() => answer(attempt()));
+      void refreshWithin(trust.refreshKeys(), desk.limits.refreshSeconds * 1000).then(() => answer(attempt()));
     },
   };
 }

@@ -18,6 +18,8 @@ export interface GateLimits {
   readonly verifiedCertificates: number;
   /** Tokens kept from authz-info. */
   readonly keptTokens: number;
+  /** How long a CONNECT waits for keys that are being fetched. */
+  readonly refreshSeconds: number;
 }
 
 export const defaultLimits: GateLimits = {
@@ -29,4 +31,5 @@ export const defaultLimits: GateLimits = {
   verifiedTokens: 4096,
   verifiedCertificates: 4096,
   keptTokens: 10_000,
+  refreshSeconds: 5,
 };

@@ -24,6 +24,8 @@ export interface EngineOptions {
   readonly mqttPort?: number | null;
   /** Where the plain listener binds; default loopback. */
   readonly plainHost?: string | undefined;
+  /** How long a TLS handshake may take, and then a CONNECT. Default 10 seconds. */
+  readonly connectMilliseconds?: number;
   readonly log?: Logger;
 }
 
@@ -40,9 +42,9 @@ export interface Engine {
 
 /** Starts a broker; resolves when every listener takes connections, rejects and leaves nothing open otherwise. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
-  const { gate, tls, host, plainHost } = options;
+  const { gate, tls, host, plainHost, connectMilliseconds = 10_000 } = options;
   const log = options.log ?? pino({ level: "silent" });
-  const broker = await Aedes.createBroker(brokerOptions(gate));
+  const broker = await Aedes.createBroker({ ...brokerOptions(gate), connectTimeout: connectMilliseconds });
   // emitted and not declared; nobody listening would end the process
   (broker as EventEmitter).on("error", (error: Error) => log.error({ err: error }, "broker failed"));
   broker.on("clientError", (client, error) => log.debug({ clientId: client.id, err: error.message }, "client failed"));
@@ -51,6 +53,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const accept: Accept = (connection, request) => {
     broker.handle(connection, request);
   };
+  const door = { accept, log, handshakeMilliseconds: connectMilliseconds };
   const listeners: Listener[] = [];
   const close = async (): Promise<void> => {
     const closing = listeners.map((listener) => listener.close());
@@ -66,9 +69,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   };
 
   try {
-    const mqttsPort = await open(options.mqttsPort, (port) => listenTls(tls, { port, host }, accept, log));
-    const wssPort = await open(options.wssPort, (port) => listenWebSocket(tls, { port, host }, accept, log));
-    const mqttPort = await open(options.mqttPort, (port) => listenPlain({ port, host: plainHost }, accept, log));
+    const mqttsPort = await open(options.mqttsPort, (port) => listenTls(tls, { port, host }, door));
+    const wssPort = await open(options.wssPort, (port) => listenWebSocket(tls, { port, host }, door));
+    const mqttPort = await open(options.mqttPort, (port) => listenPlain({ port, host: plainHost }, door));
     const renewTls = (renewed: ServerTls): void => {
       for (const listener of listeners) listener.renewTls(renewed);
     };

@@ -39,21 +39,36 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-const handshakeMilliseconds = 10_000;
+/** What a listener does with its connections. */
+export interface Door {
+  readonly accept: Accept;
+  readonly log: Logger;
+  /** How long a TLS handshake, and then an HTTP upgrade, may take. */
+  readonly handshakeMilliseconds: number;
+}
+
 const maxPacketBytes = 256 * 1024;
 
-export function listenTls(tls: ServerTls, address: Address, accept: Accept, log: Logger): Promise<Listener> {
-  const server = createTlsServer({ ...tlsOptions(tls), noDelay: true, ALPNProtocols: ["mqtt"] }, (socket) =>
-    accept(socket),
-  );
+export function listenTls(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
+  const { accept, log } = door;
+  const options = { ...tlsOptions(tls, door), noDelay: true, ALPNProtocols: ["mqtt"] };
+  const server = createTlsServer(options, (socket) => accept(socket));
   destroyFailed(server, log);
   return listen(server, address, log, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
-export function listenWebSocket(tls: ServerTls, address: Address, accept: Accept, log: Logger): Promise<Listener> {
-  const server = createHttpsServer(
-    { ...tlsOptions(tls), noDelay: true, headersTimeout: handshakeMilliseconds, maxHeaderSize: 8192 },
-    (_request, response) => response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
+export function listenWebSocket(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
+  const { accept, log, handshakeMilliseconds } = door;
+  const options = {
+    ...tlsOptions(tls, door),
+    noDelay: true,
+    maxHeaderSize: 8192,
+    headersTimeout: handshakeMilliseconds,
+    requestTimeout: handshakeMilliseconds,
+    connectionsCheckingInterval: Math.min(handshakeMilliseconds, 1000),
+  };
+  const server = createHttpsServer(options, (_request, response) =>
+    response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
   );
   destroyFailed(server, log);
   server.on("clientError", (_error, socket) => socket.destroy());
@@ -74,12 +89,12 @@ export function listenWebSocket(tls: ServerTls, address: Address, accept: Accept
 }
 
 /** Plain MQTT binds the loopback address unless told otherwise. */
-export function listenPlain(address: Address, accept: Accept, log: Logger): Promise<Listener> {
+export function listenPlain(address: Address, { accept, log }: Door): Promise<Listener> {
   const server = createTcpServer({ noDelay: true }, (socket) => accept(socket));
   return listen(server, { ...address, host: address.host ?? "127.0.0.1" }, log, () => {});
 }
 
-function tlsOptions(tls: ServerTls): TlsOptions {
+function tlsOptions(tls: ServerTls, { handshakeMilliseconds }: Door): TlsOptions {
   return {
     ...contextOptions(tls),
     requestCert: true,

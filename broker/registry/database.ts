@@ -7,9 +7,10 @@
  */
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import BetterSqlite3 from "better-sqlite3";
+import type BetterSqlite3 from "better-sqlite3";
 import { refuse } from "../../shared/refusal.ts";
 import { migrations } from "./migrations.ts";
+import { Sqlite } from "./sqlite.ts";
 
 export type Database = BetterSqlite3.Database;
 export type Statement<Row> = BetterSqlite3.Statement<unknown[], Row>;
@@ -20,7 +21,7 @@ const prepared = new WeakMap<Database, Map<string, BetterSqlite3.Statement>>();
 /** Opens (and at first creates) the file, `:memory:` for none. Throws `registry.invalid` for a file it cannot read. */
 export function openDatabase(file: string): Database {
   if (file !== ":memory:") protectFile(file);
-  const db = new BetterSqlite3(file, { timeout: busyTimeoutMs });
+  const db = new Sqlite(file, { timeout: busyTimeoutMs });
   try {
     assertOurs(db, file);
     db.pragma("journal_mode = WAL");
@@ -39,7 +40,7 @@ export function openDatabase(file: string): Database {
  * that happens. Returns what gives it back; throws `registry.conflict` while another process has it.
  */
 export function lockDirectory(directory: string): () => void {
-  const lock = new BetterSqlite3(join(directory, "lock"), { timeout: 0 });
+  const lock = new Sqlite(join(directory, "lock"), { timeout: 0 });
   try {
     lock.pragma("locking_mode = EXCLUSIVE");
     lock.exec("BEGIN EXCLUSIVE");

@@ -153,7 +153,7 @@ describe("connected", () => {
     await withAgent(
       async (agent) => {
         await agent.connect();
-        await agent.publish("acme/pump/state", "42", { qos: 1 });
+        await expect(agent.publish("acme/pump/state", "42", { qos: 1 })).resolves.toBeUndefined();
       },
       { retry: "never" },
     );
@@ -163,7 +163,7 @@ describe("connected", () => {
     await withAgent(async (agent) => {
       await agent.connect();
       await withAgent(async (second) => second.connect(), { suffix: "second" });
-      await agent.publish("acme/pump/state", "42", { qos: 1 });
+      await expect(agent.publish("acme/pump/state", "42", { qos: 1 })).resolves.toBeUndefined();
     });
   });
 
@@ -172,7 +172,7 @@ describe("connected", () => {
     await withAgent(
       async (agent) => {
         await agent.connect();
-        await agent.publish("acme/pump/state", "42", { qos: 1 });
+        await expect(agent.publish("acme/pump/state", "42", { qos: 1 })).resolves.toBeUndefined();
       },
       { proof: "assertion" },
     );
@@ -195,7 +195,7 @@ describe("the choice of an api", () => {
     ["telemetry", "acme.telemetry"],
     ["acme.telemetry", "acme.telemetry"],
   ])("%s is %s", (api, audience) => {
-    expect(openAgent({ dir, ...(api === undefined ? {} : { api }) }).api.audience).toBe(audience);
+    expect(openAgent({ dir, ...(api !== undefined && { api }) }).api.audience).toBe(audience);
   });
 
   it("refuses one that the agent does not have", () => {

@@ -27,7 +27,7 @@ function createWorld(options: { retry?: Retry; lifetimeSeconds?: number; cached?
   let serial = 0;
   let cached: HeldToken | undefined;
   const now = (): number => Math.floor(Date.now() / 1000);
-  const renew = vi.fn(async (): Promise<HeldToken> => {
+  const renew = vi.fn<() => Promise<HeldToken>>(async (): Promise<HeldToken> => {
     const expiresAtSeconds = now() + lifetimeSeconds;
     cached = { token: Buffer.from(`token ${++serial}`), expiresAtSeconds, lifetimeSeconds, fromCache: true };
     return { ...cached, fromCache: false };
@@ -39,7 +39,7 @@ function createWorld(options: { retry?: Retry; lifetimeSeconds?: number; cached?
   };
   const open = async (token: Uint8Array, hearing: Hearing): Promise<Session> => {
     const answer = answers.shift();
-    log.push(`${Math.round(performance.now())} ${Buffer.from(token)}${answer === undefined ? "" : " no"}`);
+    log.push(`${Math.round(performance.now())} ${Buffer.from(token).toString()}${answer === undefined ? "" : " no"}`);
     if (answer !== undefined) throw answer;
     let end!: (failure: AgentFailure) => void;
     const session: FakeSession = {
@@ -64,7 +64,7 @@ function createWorld(options: { retry?: Retry; lifetimeSeconds?: number; cached?
     clock: { nowSeconds: now, learn: () => undefined, remember: () => ({ offsetSeconds: 0, lastSeenSeconds: 0 }) },
     open,
     random: () => 0.5,
-    ...(options.retry === undefined ? {} : { retry: options.retry }),
+    ...(options.retry !== undefined && { retry: options.retry }),
   });
   const told: string[] = [];
   for (const event of ["connected", "disconnected", "refused", "unreachable", "waiting", "renewed"] as const) {
@@ -184,7 +184,7 @@ describe("renewing", () => {
     await vi.advanceTimersByTimeAsync(67_500);
     await vi.advanceTimersByTimeAsync(67_500);
     expect(sessions).toHaveLength(1);
-    expect(sessions[0]!.published.map(([topic, payload]) => `${topic} ${Buffer.from(payload)}`)).toEqual([
+    expect(sessions[0]!.published.map(([topic, payload]) => `${topic} ${Buffer.from(payload).toString()}`)).toEqual([
       "authz-info token 2",
       "authz-info token 3",
     ]);

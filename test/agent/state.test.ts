@@ -55,7 +55,7 @@ describe("the agent's folder", () => {
     // a folder where the file should go makes the rename fail
     rmSync(join(dir, "ca.pem"));
     state.openDir(join(dir, "ca.pem", "taken"));
-    expect(() => state.writeCa(dir, "new")).toThrow();
+    expect(() => state.writeCa(dir, "new")).toThrow("EISDIR");
     expect(readdirSync(dir).filter((name) => name.startsWith("ca.pem."))).toEqual([]);
   });
 

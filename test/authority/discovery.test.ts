@@ -1,5 +1,7 @@
 /** What anybody may know of the authority, and what a client may know of itself. */
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startAuthority } from "../../broker/authority/authority.ts";
 import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
 import { decode, type Cbor } from "../../shared/cbor.ts";
 import { readCoseKey, readJwk } from "../../shared/cose-key.ts";
@@ -16,6 +18,36 @@ beforeAll(async () => {
 afterAll(() => at.close());
 
 const json = (answer: Answer): Record<string, unknown> => JSON.parse(answer.body.toString()) as Record<string, unknown>;
+
+describe("the issuer", () => {
+  const start = (named: { issuer?: string; hostName?: string; port?: number }) =>
+    startAuthority({
+      registry: at.registry,
+      ca: at.ca,
+      tls: at.ca.issueServer([]),
+      host: "127.0.0.1",
+      port: 0,
+      brokers: at.brokers,
+      adminKey: "admin-key",
+      log: pino({ level: "silent" }),
+      ...named,
+    });
+
+  test.each([
+    [{}, (port: number) => `https://localhost:${String(port)}`],
+    [{ hostName: "gw.example" }, (port: number) => `https://gw.example:${String(port)}`],
+    [{ issuer: "https://id.example/" }, () => "https://id.example"],
+  ])("is named after %j", async (named, expected) => {
+    const authority = await start(named);
+    expect(authority.url).toBe(expected(authority.port));
+    await authority.close();
+  });
+
+  test("is an https url, and a port that is taken is an error", async () => {
+    await expect(start({ issuer: "http://id.example" })).rejects.toThrow("no https url");
+    await expect(start({ port: at.authority.port })).rejects.toThrow("EADDRINUSE");
+  });
+});
 
 describe("anybody learns", () => {
   test("the metadata of RFC 8414", async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { startPostern, type Postern } from "../../broker/up.ts";
-import { postern, posternJson, type Transcript, type TranscriptOptions } from "./transcript.ts";
+import { postern, posternJson, type Json, type Transcript, type TranscriptOptions } from "./transcript.ts";
 
 export interface Installation {
   readonly postern: Postern;
@@ -14,7 +14,7 @@ export interface Installation {
   /** `postern <line> --data …`, words separated by one space. */
   run(line: string, options?: TranscriptOptions): Promise<Transcript>;
   /** The same with `--json`; throws when it fails. */
-  json(line: string): Promise<any>;
+  json(line: string): Promise<Json>;
   close(): Promise<void>;
 }
 

@@ -77,7 +77,7 @@ describe("the registry", () => {
       ),
     ],
     ["cert list", "no certificates\n"],
-    ["key list", new RegExp(`^key  signs  created\n[A-Za-z0-9_-]{3}  yes    ${time}\n$`)],
+    ["key list", new RegExp(`^key  signs  created\n[A-Za-z0-9_-]+ +yes    ${time}\n$`)],
     ["client delete acme.dash", "deleted acme.dash\n"],
   ])("postern %s", async (line, stdout) => {
     const expected = typeof stdout === "string" ? stdout : expect.stringMatching(stdout);
@@ -183,7 +183,7 @@ describe("tokens", () => {
     expect(got).toEqual(done(expect.stringMatching(/^eyJ\S+\n$/)));
     const read = await postern(["token", "inspect", "-"], { stdin: got.stdout });
     expect(read.stdout.split("\n").map((text) => text.split(/ {2,}/).slice(0, 2))).toEqual([
-      ["token", expect.stringMatching(/^JWT, \d+ bytes, signed with key \S{3}$/)],
+      ["token", expect.stringMatching(/^JWT, \d+ bytes, signed with key \S+$/)],
       ["subject", "acme.feed"],
       ["issuer", installation.postern.issuer],
       ["audience", "acme.open"],

@@ -42,8 +42,12 @@ export async function postern(args: readonly string[], options: TranscriptOption
   }
 }
 
+/** What a test reads out of JSON, checked by what it expects of it. */
+// oxlint-disable-next-line no-explicit-any
+export type Json = any;
+
 /** The JSON that a command prints with `--json`; throws with its stderr when it fails. */
-export async function posternJson(...args: string[]): Promise<any> {
+export async function posternJson(...args: string[]): Promise<Json> {
   const { exitCode, stdout, stderr } = await postern([...args, "--json"]);
   if (exitCode !== 0) throw new Error(stderr);
   return JSON.parse(stdout);
@@ -51,11 +55,11 @@ export async function posternJson(...args: string[]): Promise<any> {
 
 function capture(name: "stdout" | "stderr", hear: (text: string) => void): () => void {
   const stream = process[name];
-  const original = stream.write;
-  stream.write = ((chunk: string | Uint8Array) => {
+  const original = stream.write.bind(stream);
+  stream.write = (chunk: string | Uint8Array) => {
     hear(Buffer.from(chunk as Uint8Array).toString("utf8"));
     return true;
-  }) as typeof stream.write;
+  };
   return () => (stream.write = original);
 }
 

@@ -93,7 +93,7 @@ describe("what failed is one line and exit code 1", () => {
       "agent publish a/b --dir /nowhere",
       "postern: agent publish: no enrolled agent in /nowhere; run postern agent enrol with a ticket",
     ],
-    ["token inspect abc", expect.stringMatching(/^postern: token inspect: (cbor|token)\.[a-z-]+.*\n$/)],
+    ["token inspect abc", expect.stringMatching(/^postern: token inspect: .*(cbor|token|cose)\.[a-z-]+\)?\n$/)],
     ["up --config /nowhere.toml", "postern: up: /nowhere.toml cannot be read (ENOENT)"],
   ])("postern %s", async (line, stderr) => {
     expect(await postern(line.split(" "))).toEqual({

@@ -1,7 +1,7 @@
 /** CONNECT: every way in, and one row for every way to be wrong. */
 import { sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import mqttPacket from "mqtt-packet";
 import type { IConnectPacket } from "mqtt-packet";
 import { toBase64url } from "../../shared/base64url.ts";
@@ -9,10 +9,11 @@ import { decode, encode, Tag } from "../../shared/cbor.ts";
 import type { Cbor } from "../../shared/cbor.ts";
 import { readPublicKey, toCoseKey } from "../../shared/cose-key.ts";
 import { createSigner } from "../../shared/es256.ts";
+import type { Signer } from "../../shared/es256.ts";
 import { makeAuthority, makePrivateKey, uses } from "./certificates.ts";
 import type { Identity, Wish } from "./certificates.ts";
 import { BEARER_AUDIENCE, HTTP_AUDIENCE, nowSeconds, openFixture, userName } from "./fixture.ts";
-import type { Fixture, TokenWish } from "./fixture.ts";
+import type { Fixture, LogLine, TokenWish } from "./fixture.ts";
 import type { WireOptions } from "./wire.ts";
 
 let f: Fixture;
@@ -675,5 +676,64 @@ describe("takeover", () => {
     await second.next("pubcomp");
     await listener.settled();
     expect(listener.all("publish")).toHaveLength(1);
+  });
+});
+
+describe("a token by an unknown key", () => {
+  afterEach(() => {
+    delete f.trust.refreshKeys;
+  });
+  async function tryWith(signer: Signer): Promise<number | undefined> {
+    const device = f.device();
+    const wire = await f.open();
+    const username = userName(f.cwt(device.id, { signer, cnf: cnfOf(device.privateKey) }));
+    return (await wire.connect({ clientId: device.id, username, password: wire.prove(device.privateKey) })).returnCode;
+  }
+
+  it("is let in when trust learns the key by asking", async () => {
+    const signer = createSigner("new", makePrivateKey());
+    f.trust.refreshKeys = async () => f.trust.learnKey("new", signer.publicKey);
+    expect(await tryWith(signer)).toBe(0);
+  });
+
+  it("is refused when asking brings nothing, fails, or does not end", async () => {
+    const small = f;
+    f = await openFixture({ refreshSeconds: 0.05 });
+    const answers = [async () => {}, () => Promise.reject(new Error("down")), () => new Promise<void>(() => {})];
+    for (const answer of answers) {
+      f.trust.refreshKeys = answer;
+      expect(await tryWith(createSigner("unknown", makePrivateKey()))).toBe(4);
+      expect(f.lastReason("connect")).toBe("token.key-unknown");
+    }
+    await f.close();
+    f = small;
+  });
+});
+
+describe("a fault of ours", () => {
+  it("is a refusal like any other, and is logged with its stack", async () => {
+    const device = f.device();
+    const wire = await f.enter(device);
+    const session = f.gate.sessions.by("client", device.id)[0]!;
+    session.refusalOf = () => {
+      throw new TypeError("a bug");
+    };
+    expect(await wire.subscribe([`t/${device.id}/a`])).toEqual([128]);
+    await wire.publish(`t/${device.id}/a`);
+    await wire.closed;
+    const lines = f.log.filter((line) => line.reason === "internal") as (LogLine & { err: { stack: string } })[];
+    expect(lines.map((line) => line.at)).toEqual(["subscribe", "publish"]);
+    expect(lines[0]?.err.stack).toContain("a bug");
+
+    const { sessions } = f.gate;
+    const count = sessions.count;
+    Object.assign(sessions, {
+      count: () => {
+        throw new TypeError("a bug");
+      },
+    });
+    const stranger = await f.open();
+    expect((await stranger.connect({})).returnCode).toBe(5);
+    Object.assign(sessions, { count });
   });
 });

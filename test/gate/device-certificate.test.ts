@@ -70,7 +70,7 @@ const rows: [string, string, Wish][] = [
   ["has a comma in its URI", "certificate.identity", { names: [{ type: "url", value: `${urn}, URI:x` }] }],
   [
     "has a second such extension",
-    "certificate.identity",
+    "certificate.untrusted",
     { moreExtensions: [new SubjectAlternativeNameExtension([{ type: "url", value: `${urn}8` }])] },
   ],
   ["has a key on another curve", "key.curve", { privateKey: makePrivateKey("P-384") }],

@@ -1,5 +1,6 @@
 /** The five gates behind CONNECT's own: will, subscribe, publish, delivery, resumed session. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readPublicKey } from "../../shared/cose-key.ts";
 import { openFixture } from "./fixture.ts";
 import type { Fixture } from "./fixture.ts";
 import type { Wire } from "./wire.ts";
@@ -250,10 +251,22 @@ describe("delivery", () => {
     await heard();
   });
 
+  it("leaves nothing of a consumed token to route, and lets nobody else speak for the gate", async () => {
+    const device = f.device();
+    const wire = await f.enter(device);
+    const { connection } = f.gate.sessions.by("client", device.id)[0]!;
+    const cnf = { kind: "key", key: readPublicKey(device.privateKey) } as const;
+    const payload = Buffer.from(f.cwt(device.id, { cnf }));
+    const packet = { topic: "authz-info", payload, retain: true };
+    f.gate.hooks.authorizePublish(connection, packet, (error) => expect(error).toBeNull());
+    expect(packet).toEqual({ topic: expect.stringMatching(/^\$SYS\//) as string, payload: Buffer.alloc(0), retain: false });
+    expect(f.gate.hooks.authorizeForward(connection, { topic: "$postern/session", brokerId: "b" })).toBeNull();
+    await wire.settled();
+  });
+
   it("never happens on authz-info, whoever listens to everything", async () => {
     const device = f.device();
     const wire = await f.enter(device);
-    const { readPublicKey } = await import("../../shared/cose-key.ts");
     const cnf = { kind: "key", key: readPublicKey(device.privateKey) } as const;
     await wire.publish("authz-info", Buffer.from(f.cwt(device.id, { cnf })), { qos: 1, retain: true });
     expect(await heard()).toEqual([]);

@@ -48,6 +48,7 @@ export class Wire {
     });
     stream.on("data", (chunk: Buffer) => parser.parse(chunk));
     stream.on("error", () => {});
+    stream.once("end", () => stream.destroy());
     this.closed = new Promise((resolve) =>
       stream.once("close", () => {
         this.isClosed = true;

@@ -30,13 +30,15 @@ it.each([
   const options: IClientOptions = {
     ...{ clientId: id, username: "x", password: f.jwt(id, { aud: BEARER_AUDIENCE, allow: ["pubsub:e/#"] }) },
     ...{ ca: f.authority.cert, reconnectPeriod: 0, protocolVersion },
-    ...(protocolVersion === 3 && { protocolId: "MQIsdp" as const }),
+    protocolId: protocolVersion === 3 ? "MQIsdp" : "MQTT",
   };
   const client = await connectAsync(`${protocol}://${host}:${port}`, options);
-  const message = once(client, "message");
+  const message = new Promise<string>((resolve) =>
+    client.once("message", (_topic, payload) => resolve(String(payload))),
+  );
   await client.subscribeAsync("e/+", { qos: 1 });
   await client.publishAsync("e/1", "hello", { qos: 2 });
-  expect(String((await message)[1])).toBe("hello");
+  expect(await message).toBe("hello");
   await client.endAsync();
 });
 
@@ -50,7 +52,11 @@ it("answers MQTT 5 with the code for an unknown version", async () => {
 it("does not serve a WebSocket of another protocol, or a web page", async () => {
   const options = { ca: f.authority.cert, servername: "localhost" };
   for (const protocol of [undefined, "chat"]) {
-    const socket = new WebSocket(`wss://localhost:${f.engine.wssPort}`, protocol, options);
+    const socket = new WebSocket(
+      `wss://localhost:${f.engine.wssPort}`,
+      protocol === undefined ? [] : [protocol],
+      options,
+    );
     await expect(once(socket, "open")).rejects.toThrow();
   }
   const tls = connectTls({ port: f.engine.wssPort!, host: "localhost", ...options });
@@ -81,6 +87,21 @@ it("closes what fails its handshake, and stays up for others", async () => {
   await (await f.enter(f.device())).settled();
 });
 
+it("closes who says nothing, before the handshake, before the upgrade and before CONNECT", async () => {
+  const gate = openGate({ trust: f.trust });
+  const server = await f.authority.server();
+  const ports = { mqttsPort: 0, wssPort: 0, mqttPort: 0 };
+  const engine = await startEngine({ gate, tls: server, host: "localhost", ...ports, connectMilliseconds: 50 });
+  const silent = [engine.mqttsPort!, engine.wssPort!].map((port) => connectTcp(port, "localhost"));
+  silent.push(connectTcp(engine.mqttPort!, "127.0.0.1"));
+  for (const port of [engine.mqttsPort!, engine.wssPort!]) {
+    silent.push(connectTls({ port, host: "localhost", ca: f.authority.cert }));
+  }
+  for (const socket of silent) socket.on("error", () => {}).resume();
+  await Promise.all(silent.map((socket) => once(socket, "close")));
+  await engine.close();
+});
+
 it("stays up for bytes that are not MQTT", async () => {
   for (const transport of ["tls", "wss", "tcp"] as const) {
     for (const hex of ["ffffffffff", "1000", "100600044d515454", "c000", "82ff", "f000"]) {
@@ -98,8 +119,9 @@ it("uses a renewed certificate for new connections and keeps the old ones", asyn
   const serverSerial = async (port: number): Promise<string> => {
     const socket = connectTls({ port, host: "localhost", ca: f.authority.cert });
     await once(socket, "secureConnect");
+    const serial = socket.getPeerX509Certificate()?.serialNumber ?? "";
     socket.destroy();
-    return socket.getPeerX509Certificate()?.serialNumber ?? "";
+    return serial;
   };
   const renewed = await f.authority.server();
   f.engine.renewTls({ cert: renewed.cert, key: renewed.key, ca: f.authority.cert });

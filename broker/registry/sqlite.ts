@@ -1,0 +1,22 @@
+/**
+ * better-sqlite3, the line of it that fits this Node: 13 is built on the stable Node-API and needs Node 22, 12 is compiled on
+ * installation and is for Node 20 alone. Newer Nodes end a process that lets a statement of line 12 go.
+ */
+import { createRequire } from "node:module";
+import type BetterSqlite3 from "better-sqlite3";
+
+const nodeMajor = Number(process.versions.node.split(".", 1)[0]);
+
+/** Opens databases. */
+export const Sqlite: typeof BetterSqlite3 = load(nodeMajor >= 22 ? "better-sqlite3" : "better-sqlite3-node20");
+
+function load(name: string): typeof BetterSqlite3 {
+  try {
+    return createRequire(import.meta.url)(name) as typeof BetterSqlite3;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "MODULE_NOT_FOUND") throw error;
+    throw new Error(`${name} is not installed: it needs a C++ compiler and python3 when npm installs it`, {
+      cause: error,
+    });
+  }
+}
