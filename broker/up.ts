@@ -60,8 +60,8 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
   };
   try {
     opened.push(lockDirectory(dataDir));
-    const ca = openCertificateAuthority(dataDir);
-    const tls = ca.issueServer([host]);
+    const ca = await openCertificateAuthority(dataDir);
+    const tls = await ca.issueServer([host]);
     const adminKeyFile = join(dataDir, "admin.key");
 
     const identity = { issuer: "", deviceAuthorities: [ca.caCertificate] };

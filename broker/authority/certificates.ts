@@ -20,7 +20,7 @@ import { join } from "node:path";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import { clientIdUrn, readClientId } from "../../shared/names.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
-import { mintCertificate, spki, toPem, type IssuedCertificate } from "./x509.ts";
+import { mintCertificate, spki, toPem, toSigningKey, type IssuedCertificate, type Issuer } from "./x509.ts";
 
 /** A certificate and its private key, both PEM, as node:tls takes them. */
 export interface ServerCredential {
@@ -35,10 +35,10 @@ export interface CertificateAuthority {
   readonly caCertificate: X509Certificate;
   /** SHA-256 of the authority's SubjectPublicKeyInfo, hex: what a ticket carries. */
   readonly pin: string;
-  /** A certificate for a device's key. The caller records it. Throws `client-id.malformed`. */
-  issueDevice(key: PublicKey, clientId: string, days: number): IssuedCertificate;
+  /** A certificate for a device's key. The caller records it. Rejects with `client-id.malformed`. */
+  issueDevice(key: PublicKey, clientId: string, days: number): Promise<IssuedCertificate>;
   /** The server's certificate for these hosts and the local names; what is on disk is kept while it will do. */
-  issueServer(hosts: readonly string[]): ServerCredential;
+  issueServer(hosts: readonly string[]): Promise<ServerCredential>;
 }
 
 const commonName = "Postern CA";
@@ -54,35 +54,35 @@ const hostPattern =
 const unspecified: ReadonlySet<string> = new Set(["", "0.0.0.0", "::", "*"]);
 
 /** Opens the authority in a data directory, and makes it on the first run. */
-export function openCertificateAuthority(
+export async function openCertificateAuthority(
   directory: string,
   nowSeconds: () => number = () => Math.floor(Date.now() / 1000),
-): CertificateAuthority {
+): Promise<CertificateAuthority> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const privateKey = openPrivateKey(join(directory, "ca.key"));
   const publicKey = createPublicKey(privateKey);
-  const caPem = openAuthorityCertificate(join(directory, "ca.pem"), privateKey, nowSeconds());
+  const issuer: Issuer = { name: commonName, signingKey: await toSigningKey(privateKey), publicKey };
+  const caPem = await openAuthorityCertificate(join(directory, "ca.pem"), privateKey, issuer, nowSeconds());
   const caCertificate = new X509Certificate(caPem);
-  const issued = { issuer: commonName, issuerKey: privateKey, issuerPublicKey: publicKey };
 
   return {
     caPem,
     caDer: caCertificate.raw,
     caCertificate,
     pin: createHash("sha256").update(spki(publicKey)).digest("hex"),
-    issueDevice: (key, clientId, days) => {
+    issueDevice: async (key, clientId, days) => {
       readClientId(clientId);
       const now = nowSeconds();
       return mintCertificate({
-        ...issued,
         subject: clientId,
         subjectKey: key.keyObject,
+        issuer,
         notBefore: now - backdateSeconds,
         notAfter: now + days * daySeconds,
         purpose: { kind: "device", uri: clientIdUrn(clientId) },
       });
     },
-    issueServer: (hosts) => {
+    issueServer: async (hosts) => {
       const names = serverNames(hosts);
       const key = openPrivateKey(join(directory, "server.key"));
       const file = join(directory, "server.pem");
@@ -91,10 +91,10 @@ export function openCertificateAuthority(
       if (kept !== undefined && isGoodServerCertificate(kept, caCertificate, key, names, now)) {
         return { cert: kept, key: exportKey(key) };
       }
-      const made = mintCertificate({
-        ...issued,
+      const made = await mintCertificate({
         subject: "Postern",
         subjectKey: createPublicKey(key),
+        issuer,
         notBefore: now - backdateSeconds,
         notAfter: now + serverDays * daySeconds,
         purpose: { kind: "server", hosts: names },
@@ -123,7 +123,12 @@ function openPrivateKey(file: string): KeyObject {
   return privateKey;
 }
 
-function openAuthorityCertificate(file: string, privateKey: KeyObject, now: number): string {
+async function openAuthorityCertificate(
+  file: string,
+  privateKey: KeyObject,
+  issuer: Issuer,
+  now: number,
+): Promise<string> {
   if (existsSync(file)) {
     const pem = readFileSync(file, "utf8");
     if (!new X509Certificate(pem).checkPrivateKey(privateKey)) {
@@ -131,12 +136,10 @@ function openAuthorityCertificate(file: string, privateKey: KeyObject, now: numb
     }
     return pem;
   }
-  const made = mintCertificate({
-    subject: commonName,
-    subjectKey: createPublicKey(privateKey),
-    issuer: commonName,
-    issuerKey: privateKey,
-    issuerPublicKey: createPublicKey(privateKey),
+  const made = await mintCertificate({
+    subject: issuer.name,
+    subjectKey: issuer.publicKey,
+    issuer,
     notBefore: now - backdateSeconds,
     notAfter: now + authorityDays * daySeconds,
     purpose: { kind: "authority" },

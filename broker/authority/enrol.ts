@@ -1,62 +1,75 @@
 /**
  * How a device gets its certificate: with a ticket the first time, with the certificate it has from then on.
  *
- * Each way is one transaction, in which the right to a certificate is used up, the certificate made and recorded, and the
- * audit log written; a certificate that is not on record never leaves.
+ * Signing takes a moment in which others act, and a transaction cannot wait for it. So each way looks first whether and
+ * for whom a certificate will be due, has it made, and then decides in one transaction, as if it had not looked: the
+ * right to it is used up, the certificate recorded, the audit log written. A certificate that is not on record never
+ * leaves, and one that came to nothing is forgotten.
  */
 import type { TLSSocket } from "node:tls";
+import type { PublicKey } from "../../shared/cose-key.ts";
+import type { DeviceCertificate } from "../../shared/device-certificate.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { recordCertificate } from "../registry/certificates.ts";
-import { findClient } from "../registry/clients.ts";
-import { redeemTicket } from "../registry/tickets.ts";
+import { findClient, type Client } from "../registry/clients.ts";
+import { foreseeClient, redeemTicket } from "../registry/tickets.ts";
 import { readBasic } from "./basic.ts";
 import { assertLive } from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
-import { isEmptyName, readCertificationRequest } from "./csr.ts";
+import { readCertificationRequest } from "./csr.ts";
 import { readPeerCertificate } from "./peer-certificate.ts";
-import { isCommonName, type IssuedCertificate } from "./x509.ts";
-import type { PublicKey } from "../../shared/cose-key.ts";
+import type { IssuedCertificate } from "./x509.ts";
 
 /** First enrolment (RFC 7030, section 4.2): HTTP Basic with an empty user and the ticket's secret. */
-export function enrol(
+export async function enrol(
   context: AuthorityContext,
   authorization: string | undefined,
   body: Uint8Array,
-): IssuedCertificate {
-  const { registry } = context;
+): Promise<IssuedCertificate> {
+  const { registry, ca, limits } = context;
   const { user, password } = readBasic(authorization ?? refuse("credential.missing"));
   if (user !== "" || password === "") refuse("ticket.malformed", "an empty user and the ticket's secret");
-  const { key } = readCertificationRequest(body, context.limits.csrBytes);
+  const { key } = readCertificationRequest(body, limits.csrBytes);
+  const foreseen = foreseeClient(registry, password, key);
+  const issued = await ca.issueDevice(key, foreseen, limits.certificateDays);
   return registry.change(() => {
     const { client, ticketId } = redeemTicket(registry, password, key);
-    if (!client.enabled) refuse("client.disabled", client.id);
-    return certify(context, client.id, key, ticketId);
+    if (client.id !== foreseen) refuse("registry.conflict", `the ticket gives ${client.id} and no longer ${foreseen}`);
+    return record(context, issued, client.id, key, ticketId);
   });
 }
 
 /** Renewal (RFC 7030, section 4.2.2): the certificate of the TLS connection, for the same or a new key. */
-export function renew(context: AuthorityContext, socket: TLSSocket, body: Uint8Array): IssuedCertificate {
-  const { registry } = context;
-  const certificate = readPeerCertificate(socket, context.ca, registry.nowSeconds());
-  const client = findClient(registry, certificate.clientId) ?? refuse("client.unknown", certificate.clientId);
-  assertLive(context, { client, method: "certificate", certificate });
-  const { key, subject } = readCertificationRequest(body, context.limits.csrBytes);
-  if (!isEmptyName(subject) && !isCommonName(subject, client.id)) {
-    refuse("csr.malformed", "the subject is not that of the certificate");
-  }
-  return registry.change(() => certify(context, client.id, key));
+export async function renew(
+  context: AuthorityContext,
+  socket: TLSSocket,
+  body: Uint8Array,
+): Promise<IssuedCertificate> {
+  const { registry, ca, limits } = context;
+  const certificate = readPeerCertificate(socket, ca, registry.nowSeconds());
+  const { id } = findHolder(context, certificate);
+  const { key, subject } = readCertificationRequest(body, limits.csrBytes);
+  // nothing in a client id needs escaping, so its name has this one spelling
+  if (subject !== "" && subject !== `CN=${id}`) refuse("csr.malformed", "the subject is not that of the certificate");
+  const issued = await ca.issueDevice(key, id, limits.certificateDays);
+  return registry.change(() => record(context, issued, findHolder(context, certificate).id, key));
 }
 
-function certify(context: AuthorityContext, clientId: string, key: PublicKey, ticketId?: string): IssuedCertificate {
-  const issued = context.ca.issueDevice(key, clientId, context.limits.certificateDays);
-  recordCertificate(context.registry, {
-    serial: issued.serial,
-    clientId,
-    key,
-    notBefore: issued.notBefore,
-    notAfter: issued.notAfter,
-    der: issued.der,
-    ticketId,
-  });
+/** The client that the certificate is of, if it may act and the certificate is on record. */
+function findHolder(context: AuthorityContext, certificate: DeviceCertificate): Client {
+  const client = findClient(context.registry, certificate.clientId);
+  if (client === undefined) return refuse("client.unknown", certificate.clientId);
+  assertLive(context, { client, method: "certificate", certificate });
+  return client;
+}
+
+function record(
+  context: AuthorityContext,
+  issued: IssuedCertificate,
+  clientId: string,
+  key: PublicKey,
+  ticketId?: string,
+): IssuedCertificate {
+  recordCertificate(context.registry, { ...issued, clientId, key, ticketId });
   return issued;
 }

@@ -1,27 +1,29 @@
 /**
  * The three kinds of X.509 certificate that Postern makes (RFC 5280): its own authority, devices, and its servers.
  *
- * Synchronous, so that a device certificate is signed inside the transaction that records it. P-256 and
- * ecdsa-with-SHA256 throughout. Refuses to put anything into a certificate but what the callers here name: there is no
- * way for a request to add a field.
+ * P-256 and ecdsa-with-SHA256 throughout. Refuses to put anything into a certificate but what the callers here name:
+ * there is no way for a request to add a field.
  */
-import { createHash, randomBytes, sign, type KeyObject } from "node:crypto";
+// what the X.509 library registers its parts with
+// oxlint-disable-next-line import/no-unassigned-import
+import "reflect-metadata";
+import { randomBytes, webcrypto, type KeyObject } from "node:crypto";
 import { isIP } from "node:net";
 import {
-  bitString,
-  tagged,
-  taggedPrimitive,
-  der,
-  derTrue,
-  integer,
-  octetString,
-  oid,
-  sequence,
-  set,
-  tag,
-  time,
-  utf8String,
-} from "./der.ts";
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Name,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+  type Extension,
+  type JsonGeneralName,
+} from "@peculiar/x509";
 
 /** A certificate as it was made. Times in seconds. */
 export interface IssuedCertificate {
@@ -32,14 +34,19 @@ export interface IssuedCertificate {
   readonly notAfter: number;
 }
 
+/** Who signs. */
+export interface Issuer {
+  readonly name: string;
+  readonly signingKey: webcrypto.CryptoKey;
+  /** What the authority key identifier is taken from. */
+  readonly publicKey: KeyObject;
+}
+
 /** What is to be certified, and by whom. */
 export interface CertificateContent {
   readonly subject: string;
   readonly subjectKey: KeyObject;
-  readonly issuer: string;
-  readonly issuerKey: KeyObject;
-  /** The authority's public key: what the authority key identifier is taken from. */
-  readonly issuerPublicKey: KeyObject;
+  readonly issuer: Issuer;
   readonly notBefore: number;
   readonly notAfter: number;
   readonly purpose: Purpose;
@@ -51,71 +58,39 @@ export type Purpose =
   | { readonly kind: "device"; readonly uri: string }
   | { readonly kind: "server"; readonly hosts: readonly string[] };
 
-export const ids = {
-  commonName: "2.5.4.3",
-  ecPublicKey: "1.2.840.10045.2.1",
-  p256: "1.2.840.10045.3.1.7",
-  ecdsaWithSha256: "1.2.840.10045.4.3.2",
-  subjectKeyIdentifier: "2.5.29.14",
-  keyUsage: "2.5.29.15",
-  subjectAltName: "2.5.29.17",
-  basicConstraints: "2.5.29.19",
-  authorityKeyIdentifier: "2.5.29.35",
-  extendedKeyUsage: "2.5.29.37",
-  serverAuth: "1.3.6.1.5.5.7.3.1",
-  clientAuth: "1.3.6.1.5.5.7.3.2",
-  data: "1.2.840.113549.1.7.1",
-  signedData: "1.2.840.113549.1.7.2",
-} as const;
-
-const version3 = tagged(0, integer(Uint8Array.of(2)));
-const signatureAlgorithm = sequence(oid(ids.ecdsaWithSha256));
+const critical = true;
+const signingAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
 /** Makes and signs one certificate with a random serial of 126 bits. */
-export function mintCertificate(content: CertificateContent): IssuedCertificate {
-  const serial = randomBytes(16);
+export async function mintCertificate(content: CertificateContent): Promise<IssuedCertificate> {
+  const { subject, subjectKey, issuer, notBefore, notAfter } = content;
+  const bytes = randomBytes(16);
   // positive, and always 16 bytes long, so that its hex has one spelling everywhere
-  serial[0] = (serial[0]! & 0x3f) | 0x40;
-  const { notBefore, notAfter } = content;
-  const toBeSigned = sequence(
-    version3,
-    integer(serial),
-    signatureAlgorithm,
-    commonName(content.issuer),
-    sequence(time(notBefore), time(notAfter)),
-    commonName(content.subject),
-    spki(content.subjectKey),
-    tagged(3, sequence(...extensions(content))),
-  );
-  const signature = sign("sha256", toBeSigned, content.issuerKey);
-  const bytes = sequence(toBeSigned, signatureAlgorithm, bitString(signature));
-  return { der: bytes, serial: serial.toString("hex"), notBefore, notAfter };
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  const serial = bytes.toString("hex");
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serial,
+    subject: commonName(subject),
+    issuer: commonName(issuer.name),
+    notBefore: new Date(notBefore * 1000),
+    notAfter: new Date(notAfter * 1000),
+    publicKey: spki(subjectKey),
+    signingKey: issuer.signingKey,
+    signingAlgorithm,
+    extensions: await extensions(content),
+  });
+  return { der: new Uint8Array(certificate.rawData), serial, notBefore, notAfter };
 }
 
-/** A distinguished name that is one common name. */
-export function commonName(text: string): Uint8Array {
-  return sequence(set(sequence(oid(ids.commonName), utf8String(text))));
+/** A private key as the X.509 library takes it. Throws unless it is on P-256. */
+export function toSigningKey(privateKey: KeyObject): Promise<webcrypto.CryptoKey> {
+  const pkcs8 = privateKey.export({ type: "pkcs8", format: "der" });
+  return webcrypto.subtle.importKey("pkcs8", pkcs8, signingAlgorithm, false, ["sign"]);
 }
 
-/** Certificates as a PKCS#7 message without content and signers (RFC 5652, section 5; RFC 7030, section 4.2.3). */
-export function certsOnly(...certificates: readonly Uint8Array[]): Uint8Array {
-  const signedData = sequence(
-    integer(Uint8Array.of(1)),
-    set(),
-    sequence(oid(ids.data)),
-    tagged(0, ...certificates),
-    set(),
-  );
-  return sequence(oid(ids.signedData), tagged(0, signedData));
-}
-
-/** PEM in lines of 64 characters (RFC 7468). */
+/** PEM in lines of 64 characters, with a line break at the end (RFC 7468). */
 export function toPem(label: string, bytes: Uint8Array): string {
-  const lines =
-    Buffer.from(bytes)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+  return `${PemConverter.encode(bytes, label)}\n`;
 }
 
 /** The DER SubjectPublicKeyInfo of a key. */
@@ -123,71 +98,34 @@ export function spki(key: KeyObject): Uint8Array {
   return key.export({ type: "spki", format: "der" });
 }
 
-function extensions(content: CertificateContent): Uint8Array[] {
-  const { purpose } = content;
-  const keyIds = [
-    extension(ids.subjectKeyIdentifier, false, octetString(keyIdentifier(content.subjectKey))),
-    ...(purpose.kind === "authority"
-      ? []
-      : [
-          extension(
-            ids.authorityKeyIdentifier,
-            false,
-            sequence(taggedPrimitive(0, keyIdentifier(content.issuerPublicKey))),
-          ),
-        ]),
-  ];
+/** A distinguished name that is one common name; always the same string type, and nothing in the text is syntax. */
+function commonName(text: string): Name {
+  return new Name([{ CN: [{ utf8String: text }] }]);
+}
+
+async function extensions({ purpose, subjectKey, issuer }: CertificateContent): Promise<Extension[]> {
+  const subjectKeyIdentifier = await SubjectKeyIdentifierExtension.create(spki(subjectKey));
   if (purpose.kind === "authority") {
     return [
-      extension(ids.basicConstraints, true, sequence(derTrue, integer(Uint8Array.of(0)))),
-      // keyCertSign (5) and cRLSign (6)
-      extension(ids.keyUsage, true, bitString(Uint8Array.of(0b0000_0110), 1)),
-      ...keyIds,
+      new BasicConstraintsExtension(true, 0, critical),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, critical),
+      subjectKeyIdentifier,
     ];
   }
-  const names =
-    purpose.kind === "device" ? [taggedPrimitive(6, Buffer.from(purpose.uri))] : purpose.hosts.map(hostName);
+  const isDevice = purpose.kind === "device";
+  const names = isDevice ? [{ type: "url", value: purpose.uri } as const] : purpose.hosts.map(hostName);
   return [
-    extension(ids.basicConstraints, true, sequence()),
-    // digitalSignature (0)
-    extension(ids.keyUsage, true, bitString(Uint8Array.of(0b1000_0000), 7)),
-    extension(ids.extendedKeyUsage, false, sequence(oid(purpose.kind === "device" ? ids.clientAuth : ids.serverAuth))),
-    extension(ids.subjectAltName, false, sequence(...names)),
-    ...keyIds,
+    new BasicConstraintsExtension(false, undefined, critical),
+    new KeyUsagesExtension(KeyUsageFlags.digitalSignature, critical),
+    new ExtendedKeyUsageExtension([isDevice ? ExtendedKeyUsage.clientAuth : ExtendedKeyUsage.serverAuth]),
+    new SubjectAlternativeNameExtension(names),
+    subjectKeyIdentifier,
+    await AuthorityKeyIdentifierExtension.create(spki(issuer.publicKey)),
   ];
 }
 
-function extension(id: string, critical: boolean, value: Uint8Array): Uint8Array {
-  return sequence(oid(id), ...(critical ? [derTrue] : []), octetString(value));
-}
-
-/** SHA-1 over the bits of the key: the usual identifier (RFC 5280, section 4.2.1.2), a name and not a protection. */
-function keyIdentifier(key: KeyObject): Uint8Array {
-  // the last 65 bytes of a P-256 SubjectPublicKeyInfo are the uncompressed point
-  return createHash("sha1").update(spki(key).subarray(-65)).digest();
-}
-
-/** A dNSName [2] or an iPAddress [7]. */
-function hostName(host: string): Uint8Array {
-  return isIP(host) === 0 ? taggedPrimitive(2, Buffer.from(host)) : taggedPrimitive(7, addressBytes(host));
-}
-
-/** The 4 or 16 bytes of an IP address. */
-function addressBytes(address: string): Uint8Array {
-  if (isIP(address) === 4) return Uint8Array.from(address.split("."), Number);
-  const [left = "", right] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split("::");
-  const [head, tail] = [addressGroups(left), addressGroups(right ?? "")];
-  const zeros = Array<number>(8 - head.length - tail.length).fill(0);
-  return Uint8Array.from([...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]));
-}
-
-/** The 16-bit groups of one side of the `::` in an IPv6 address. */
-function addressGroups(text: string): number[] {
-  return text === "" ? [] : text.split(":").map((group) => parseInt(group, 16));
-}
-
-/** For readers of a request: is this the distinguished name `CN=<text>`, in either string type? */
-export function isCommonName(name: Uint8Array, text: string): boolean {
-  const printable = sequence(set(sequence(oid(ids.commonName), der(tag.printable, Buffer.from(text)))));
-  return Buffer.compare(name, commonName(text)) === 0 || Buffer.compare(name, printable) === 0;
+function hostName(host: string): JsonGeneralName {
+  if (isIP(host) === 0) return { type: "dns", value: host };
+  // the library does not read an IPv6 address that ends in an IPv4 one; the URL standard writes it in hex
+  return { type: "ip", value: isIP(host) === 6 ? new URL(`http://[${host}]/`).hostname.slice(1, -1) : host };
 }

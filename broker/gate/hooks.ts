@@ -18,7 +18,7 @@ import type { Authenticate, PreConnect } from "./connect.ts";
 import type { Connection } from "./connection.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
-import { isNews, tell } from "./news.ts";
+import { isNews, refusalNews, tell } from "./news.ts";
 import { openAuthorizePublish } from "./publish.ts";
 import type { AuthorizePublish } from "./publish.ts";
 import { openReceiver } from "./receive-token.ts";
@@ -74,8 +74,7 @@ export function openGate(options: GateOptions): Gate {
     log.info({ ...namesOf(session.connection), reason: "session.expired" }, "session over");
     sessions.close(session, false);
   };
-  const expiring = (session: Session): void => tell(session, { event: "expiring", exp: session.rights.expiresAt });
-  const sessions = openSessions({ expiring, expired: expire }, nowSeconds);
+  const sessions = openSessions({ expiring: tellOfEnd, expired: expire }, nowSeconds);
 
   /** The live session of a client. One whose time is up is closed on the way. */
   const sessionOf = (client: object): Session => {
@@ -116,7 +115,9 @@ export function openGate(options: GateOptions): Gate {
         grantFilter(sessionOf(client), subscription.topic, limits.subscriptions);
         isGranted = true;
       } catch (error) {
-        report(error, client, "subscribe", subscription.topic);
+        const refusal = report(error, client, "subscribe", subscription.topic);
+        const session = sessions.of(client);
+        if (session !== undefined) tell(session, refusalNews(refusal));
         forgetIfResumed(client as Connection, subscription.topic);
       }
       // null is answered 0x80 for this filter; an error would end the connection and leave the others unanswered
@@ -148,4 +149,8 @@ export function openGate(options: GateOptions): Gate {
       sessions.stop();
     },
   };
+}
+
+function tellOfEnd(session: Session): void {
+  tell(session, { event: "expiring", exp: session.rights.expiresAt });
 }

@@ -20,6 +20,8 @@ export type SessionNews =
 /** The mark by which delivery knows the gate's own news; nobody outside the process learns it. */
 const origin = `postern-news-${randomUUID()}`;
 let counter = 0;
+/** How long a refused client's news may take to leave. */
+const partingMilliseconds = 500;
 
 /** Whether a message to be delivered is one of the gate's own. */
 export function isNews(packet: { readonly brokerId?: string | undefined }): boolean {
@@ -34,7 +36,7 @@ export function refusalNews(refusal: Refusal): SessionNews {
 /** Tells the client of the session; calls back once it is written, or at once when the client does not listen. */
 export function tell(session: Session, news: SessionNews, done: () => void = () => {}): void {
   const { connection } = session;
-  if (connection.closed || connection.subscriptions[SESSION_NEWS] === undefined) return done();
+  if (!isListening(session)) return done();
   const payload = Buffer.from(JSON.stringify(news));
   connection.publish(
     {
@@ -49,4 +51,31 @@ export function tell(session: Session, news: SessionNews, done: () => void = () 
     },
     () => done(),
   );
+}
+
+/**
+ * Tells a client of the refusal that ends its connection, waits until that has left, not for long, and calls back; at
+ * once when the client does not listen. Nothing is allowed meanwhile.
+ */
+export function partWith(session: Session, refusal: Refusal, done: () => void): void {
+  session.isClosed = true;
+  if (!isListening(session)) return done();
+  let isDone = false;
+  const finish = (): void => {
+    if (isDone) return;
+    isDone = true;
+    clearTimeout(timer);
+    done();
+  };
+  const timer = setTimeout(finish, partingMilliseconds);
+  const { conn } = session.connection;
+  tell(session, refusalNews(refusal), () => {
+    if (conn.destroyed || conn.writableLength === 0) finish();
+    else conn.write(Buffer.alloc(0), finish);
+  });
+}
+
+/** A stored subscription counts once CONNACK is out: nothing may come before it. */
+function isListening({ connection }: Session): boolean {
+  return !connection.closed && connection.connackSent && connection.subscriptions[SESSION_NEWS] !== undefined;
 }

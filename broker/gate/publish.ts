@@ -9,7 +9,7 @@ import { Refusal } from "../../shared/refusal.ts";
 import { AUTHZ_INFO } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
 import { assertLive } from "./authz-info.ts";
-import { partWith } from "./receive-token.ts";
+import { partWith } from "./news.ts";
 import type { ReceiveToken } from "./receive-token.ts";
 import type { Report } from "./report.ts";
 import { refusalToPublish } from "./session.ts";
@@ -35,7 +35,7 @@ export interface PublishDesk {
   readonly wills: WeakMap<object, Session>;
   readonly receive: ReceiveToken;
   readonly report: Report;
-  sessionOf(client: object): Session;
+  readonly sessionOf: (client: object) => Session;
 }
 
 /** Nobody can subscribe to it, and the broker matches no stored wildcard with what starts `$SYS/`. */
@@ -79,18 +79,18 @@ export function openAuthorizePublish({ trust, wills, receive, report, sessionOf 
       fireWill(client, packet);
       return done(null);
     }
+    let session: Session | undefined;
     let refusal: Refusal | null = null;
-    let tokenFor: Session | undefined;
     try {
-      const session = sessionOf(client);
-      if (packet.topic === AUTHZ_INFO) tokenFor = session;
-      const reason = tokenFor === undefined ? session.refusalOf("pub", packet.topic) : null;
+      session = sessionOf(client);
+      const reason = packet.topic === AUTHZ_INFO ? null : session.refusalOf("pub", packet.topic);
       if (reason !== null) throw new Refusal(reason);
     } catch (error) {
       refusal = report(error, client, "publish", packet.topic);
     }
-    if (tokenFor === undefined) return done(refusal);
-    takeToken(tokenFor, packet, done);
+    if (refusal === null && packet.topic === AUTHZ_INFO) return takeToken(session!, packet, done);
+    if (refusal !== null && session !== undefined) return partWith(session, refusal, () => done(refusal));
+    done(refusal);
   };
 }
 

@@ -2,22 +2,18 @@
  * A token that arrives on `authz-info` (RFC 9431, section 2.2.2): from a session it renews that session, from an
  * anonymous client it is kept for the key it is bound to. Anonymous clients are counted by address.
  *
- * Renewal is synchronous, so that what a client publishes right after it already has the new rights. A refused token ends
- * the connection, after its client was told.
+ * Renewal is synchronous, so that what a client publishes right after it already has the new rights.
  */
 import type { Logger } from "pino";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { Refusal } from "../../shared/refusal.ts";
 import type { Desk } from "./admit.ts";
-import { refusalNews, tell } from "./news.ts";
+import { tell } from "./news.ts";
 import type { Session } from "./session.ts";
 import { dropUncovered } from "./subscriptions.ts";
 
 /** Calls back once: with nothing when the token was taken, else with what was thrown. */
 export type ReceiveToken = (session: Session, presented: Uint8Array, done: (error?: unknown) => void) => void;
-
-/** How long a refused client's news may take to leave. */
-const partingMilliseconds = 500;
 
 export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
   const { sessions, authzInfo, limits, nowSeconds } = desk;
@@ -46,7 +42,7 @@ export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
 
   return (session, presented, done) => {
     if (session.rights.kind === "anonymous") {
-      putOfStranger(session, presented).then(() => done(), done);
+      void answer(putOfStranger(session, presented), done);
       return;
     }
     let failure: { readonly error: unknown } | undefined;
@@ -60,20 +56,12 @@ export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
   };
 }
 
-/** Tells a client of the refusal, waits until that has left, not for long, and calls back. Nothing is allowed meanwhile. */
-export function partWith(session: Session, refusal: Refusal, done: () => void): void {
-  session.isClosed = true;
-  let isDone = false;
-  const finish = (): void => {
-    if (isDone) return;
-    isDone = true;
-    clearTimeout(timer);
-    done();
-  };
-  const timer = setTimeout(finish, partingMilliseconds);
-  const { conn } = session.connection;
-  tell(session, refusalNews(refusal), () => {
-    if (conn.destroyed || conn.writableLength === 0) finish();
-    else conn.write(Buffer.alloc(0), finish);
-  });
+async function answer(outcome: Promise<void>, done: (error?: unknown) => void): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    await outcome;
+  } catch (error) {
+    failure = { error };
+  }
+  done(failure?.error);
 }

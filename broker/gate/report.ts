@@ -26,7 +26,9 @@ export function openReport(log: Logger): Report {
       ...(topic !== undefined && { topic: topic.slice(0, longestTopic) }),
       ...(refusal.detail !== "" && { detail: refusal.detail }),
     };
-    if (refusal === error) log.warn(facts, "refused");
+    // what still arrives of a session that is ending was explained by what ended it
+    if (refusal.reason === "session.closed") log.debug(facts, "refused");
+    else if (refusal === error) log.warn(facts, "refused");
     else log.error({ ...facts, err: error }, "refused because of a fault of ours");
     return refusal;
   };

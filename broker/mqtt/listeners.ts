@@ -117,8 +117,9 @@ function destroyFailed(server: Server, log: Logger): void {
 
 /** `mqtt` is the registered name (MQTT 3.1.1, section 6); clients of MQTT 3.1 say `mqttv3.1`. */
 function offeredProtocol(request: IncomingMessage): string | undefined {
-  const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((protocol) => protocol.trim());
-  return ["mqtt", "mqttv3.1"].find((protocol) => offered.includes(protocol));
+  const header = request.headers["sec-websocket-protocol"] ?? "";
+  const offered = new Set(header.split(",").map((protocol) => protocol.trim()));
+  return ["mqtt", "mqttv3.1"].find((protocol) => offered.has(protocol));
 }
 
 async function listen(

@@ -109,8 +109,17 @@ export function revokeTicket(r: Registry, id: string, actor: string = ADMIN): vo
 }
 
 /**
- * Gives the key its client. `again` says that the same key has redeemed this ticket before.
+ * Says which client {@link redeemTicket} would give the key, and changes nothing; it decides afresh when it is asked.
  * Throws `ticket.unknown`, `ticket.revoked`, `ticket.expired`, `ticket.used-up`, `client.unknown`, `client.disabled`.
+ */
+export function foreseeClient(r: Registry, secret: string, key: PublicKey): string {
+  const { ticket, client } = weigh(r, secret, key);
+  return client?.id ?? `${ticket.project}.${deviceName(key)}`;
+}
+
+/**
+ * Gives the key its client. `again` says that the same key has redeemed this ticket before.
+ * Throws what {@link foreseeClient} throws, and `registry.conflict` where the name of a device is another key's.
  */
 export function redeemTicket(
   r: Registry,
@@ -118,20 +127,31 @@ export function redeemTicket(
   key: PublicKey,
 ): { readonly client: Client; readonly again: boolean; readonly ticketId: string } {
   return r.change(() => {
-    const row = statement<TicketRow>(r.db, `${select} WHERE secret_hash = ?`).get(sha256(secret));
-    if (row === undefined) return refuse("ticket.unknown");
-    const ticket = toTicket(row);
-    if (ticket.revoked) refuse("ticket.revoked", ticket.id);
-    if (ticket.expiresAt <= r.nowSeconds()) refuse("ticket.expired", ticket.id);
-    const before = statement<string>(r.db, `SELECT client FROM ticket_use WHERE key_thumbprint = ? AND ticket = ?`)
-      .pluck()
-      .get(key.thumbprint, ticket.id);
-    const known = before ?? ticket.clientId;
-    const client = known === null ? undefined : getLiveClient(r, known);
-    if (before !== undefined && client !== undefined) return { client, again: true, ticketId: ticket.id };
-    if (ticket.used >= ticket.uses) refuse("ticket.used-up", ticket.id);
+    const { ticket, client, again } = weigh(r, secret, key);
+    if (client !== undefined && again) return { client, again, ticketId: ticket.id };
     return { client: spend(r, ticket, key, client ?? toDevice(r, ticket, key)), again: false, ticketId: ticket.id };
   });
+}
+
+/** The ticket, if it may be redeemed with this key, and the client that it is of or that the key has got for it. */
+function weigh(
+  r: Registry,
+  secret: string,
+  key: PublicKey,
+): { readonly ticket: TicketRecord; readonly client: Client | undefined; readonly again: boolean } {
+  const row = statement<TicketRow>(r.db, `${select} WHERE secret_hash = ?`).get(sha256(secret));
+  if (row === undefined) return refuse("ticket.unknown");
+  const ticket = toTicket(row);
+  if (ticket.revoked) refuse("ticket.revoked", ticket.id);
+  if (ticket.expiresAt <= r.nowSeconds()) refuse("ticket.expired", ticket.id);
+  const before = statement<string>(r.db, `SELECT client FROM ticket_use WHERE key_thumbprint = ? AND ticket = ?`)
+    .pluck()
+    .get(key.thumbprint, ticket.id);
+  const known = before ?? ticket.clientId;
+  const client = known === null ? undefined : getLiveClient(r, known);
+  const again = before !== undefined;
+  if (!again && ticket.used >= ticket.uses) refuse("ticket.used-up", ticket.id);
+  return { ticket, client, again };
 }
 
 function spend(r: Registry, ticket: TicketRecord, key: PublicKey, client: Client): Client {
@@ -150,7 +170,7 @@ function spend(r: Registry, ticket: TicketRecord, key: PublicKey, client: Client
 /** The device of a key: made now, or the one that another ticket made of the same key, which gains these roles. */
 function toDevice(r: Registry, ticket: TicketRecord, key: PublicKey): Client {
   const { project, roles } = ticket;
-  const name = `d-${key.thumbprint.slice(0, 10)}`;
+  const name = deviceName(key);
   const id = `${project}.${name}`;
   const same = statement(r.db, `SELECT 1 FROM ticket_use WHERE key_thumbprint = ? AND client = ?`);
   // ten digits can be hit by trying: a name is shared by one key alone
@@ -161,6 +181,10 @@ function toDevice(r: Registry, ticket: TicketRecord, key: PublicKey): Client {
   addRoles(r, project, name, roles);
   r.afterCommit(() => tellClient(r, id));
   return getClient(r, id);
+}
+
+function deviceName(key: PublicKey): string {
+  return `d-${key.thumbprint.slice(0, 10)}`;
 }
 
 function readUses(r: Registry, { project, client, uses, roles = [] }: NewTicket): number {

@@ -25,7 +25,7 @@ export interface KeySourceOptions {
 
 export interface KeySource {
   /** Fetches again unless that was done a moment ago. Never rejects. */
-  refresh(): Promise<void>;
+  readonly refresh: () => Promise<void>;
   close(): void;
 }
 

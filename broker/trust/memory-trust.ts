@@ -25,7 +25,7 @@ export function createMemoryTrust(options: MemoryTrustOptions): MemoryTrust {
   const listeners = new Set<(news: TrustNews) => void>();
 
   const tell = (news: TrustNews): void => {
-    for (const listener of [...listeners]) listener(news);
+    for (const listener of listeners) listener(news);
   };
 
   return {

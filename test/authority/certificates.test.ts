@@ -10,6 +10,7 @@ import { toPem } from "../../broker/authority/x509.ts";
 import { readDeviceCertificate } from "../../shared/device-certificate.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { testWith } from "../peers.ts";
+import { der } from "./der.ts";
 import { makeKey } from "./fixture.ts";
 
 const start = Date.parse("2026-11-22T12:00:00Z") / 1000;
@@ -30,18 +31,20 @@ const mode = (file: string): string => (statSync(join(directory, file)).mode & 0
 const read = (file: string): string => readFileSync(join(directory, file), "utf8");
 
 describe("the authority", () => {
-  test("is made once and kept, with its key for the owner alone", () => {
-    const first = open();
-    const again = open();
+  test("is made once and kept, with its key for the owner alone", async () => {
+    const first = await open();
+    const again = await open();
     expect(again.caPem).toBe(first.caPem);
     expect(again.pin).toBe(first.pin);
     expect(first.pin).toMatch(/^[0-9a-f]{64}$/);
     expect(mode("ca.key")).toBe("600");
     expect(first.caPem).toBe(read("ca.pem"));
+    // what OpenSSL writes: the label, lines of 64, a line break at the end
+    expect(first.caPem).toBe(first.caCertificate.toString());
   });
 
-  test("is a P-256 authority for ten years that signs nothing but end entities", () => {
-    const { caCertificate } = open();
+  test("is a P-256 authority for ten years that signs nothing but end entities", async () => {
+    const { caCertificate } = await open();
     expect(caCertificate.ca).toBe(true);
     expect(caCertificate.subject).toBe("CN=Postern CA");
     expect(caCertificate.verify(caCertificate.publicKey)).toBe(true);
@@ -49,19 +52,19 @@ describe("the authority", () => {
     expect(caCertificate.publicKey.asymmetricKeyDetails?.namedCurve).toBe("prime256v1");
   });
 
-  test("does not start with a key that is not its own", () => {
-    open();
+  test("does not start with a key that is not its own", async () => {
+    await open();
     const pem = makeKey().privateKey.export({ type: "pkcs8", format: "pem" }).toString();
     writeFileSync(join(directory, "ca.key"), pem);
-    expect(() => open()).toThrow("do not belong together");
+    await expect(open()).rejects.toThrow("do not belong together");
   });
 });
 
 describe("a device certificate", () => {
-  test("says who the device is and nothing else", () => {
-    const ca = open();
+  test("says who the device is and nothing else", async () => {
+    const ca = await open();
     const { key } = makeKey();
-    const made = ca.issueDevice(key, "plant.pi_1", 90);
+    const made = await ca.issueDevice(key, "plant.pi_1", 90);
     const certificate = new X509Certificate(made.der);
     expect(certificate.subject).toBe("CN=plant.pi_1");
     expect(certificate.subjectAltName).toBe("URI:urn:postern:client:plant.pi_1");
@@ -76,24 +79,37 @@ describe("a device certificate", () => {
     expect(device.key.thumbprint).toBe(key.thumbprint);
   });
 
-  test("never shares a serial", () => {
-    const ca = open();
+  test("never shares a serial", async () => {
+    const ca = await open();
     const { key } = makeKey();
-    expect(new Set(Array.from({ length: 50 }, () => ca.issueDevice(key, "plant.pi", 1).serial)).size).toBe(50);
+    const made = await Promise.all(Array.from({ length: 50 }, () => ca.issueDevice(key, "plant.pi", 1)));
+    expect(new Set(made.map(({ serial }) => serial)).size).toBe(50);
   });
 
-  test.each(["", "plant", "plant.", "plant.a,O=b", "plant.a\nb", "Plant.a"])("is not made for %j", (id) => {
-    expect(() => open().issueDevice(makeKey().key, id, 1)).toThrow(new Refusal("client-id.malformed").reason);
+  test.each(["", "plant", "plant.", "plant.a,O=b", "plant.a\nb", "Plant.a"])("is not made for %j", async (id) => {
+    const ca = await open();
+    await expect(ca.issueDevice(makeKey().key, id, 1)).rejects.toThrow(new Refusal("client-id.malformed").reason);
+  });
+
+  test.each([
+    ["2049-12-31T23:59:59Z", 0x17, "491231235959Z"],
+    ["2050-01-01T00:00:00Z", 0x18, "20500101000000Z"],
+  ])("that ends at %s says so in the type of time that RFC 5280 wants", async (end, tag, expected) => {
+    now = Date.parse(end) / 1000 - day;
+    const made = await (await open()).issueDevice(makeKey().key, "plant.pi", 1);
+    expect(made.notAfter).toBe(now + day);
+    expect(Buffer.from(made.der).includes(der(tag, Buffer.from(expected)))).toBe(true);
   });
 });
 
 describe("the server certificate", () => {
-  test("names this host and what the operator adds, and no wildcard address", () => {
-    const ca = open();
-    const { cert, key } = ca.issueServer(["gw.example", "192.0.2.7", "2001:db8::1:0:7", "0.0.0.0", "::"]);
+  test("names this host and what the operator adds, and no wildcard address", async () => {
+    const ca = await open();
+    const asked = ["gw.example", "192.0.2.7", "2001:db8::1:0:7", "::ffff:192.0.2.8", "0.0.0.0", "::"];
+    const { cert, key } = await ca.issueServer(asked);
     const certificate = new X509Certificate(cert);
     for (const name of ["localhost", "gw.example"]) expect(certificate.checkHost(name)).toBe(name);
-    for (const ip of ["127.0.0.1", "::1", "192.0.2.7", "2001:db8::1:0:7"]) expect(certificate.checkIP(ip)).toBe(ip);
+    for (const ip of ["127.0.0.1", "::1", ...asked.slice(1, 4)]) expect(certificate.checkIP(ip)).toBe(ip);
     for (const ip of ["0.0.0.0", "2001:db8::1:0:8"]) expect(certificate.checkIP(ip)).toBeUndefined();
     expect(certificate.keyUsage).toEqual(["1.3.6.1.5.5.7.3.1"]);
     expect(key).toContain("PRIVATE KEY");
@@ -102,27 +118,29 @@ describe("the server certificate", () => {
     expect(serverNames([])).toContain(hostname());
   });
 
-  test("is kept while it will do, and made anew when it will not, for the same key", () => {
-    const first = open().issueServer(["gw.example"]);
+  test("is kept while it will do, and made anew when it will not, for the same key", async () => {
+    const issue = async (...hosts: string[]) => (await open()).issueServer(hosts);
+    const first = await issue("gw.example");
     now += 366 * day;
-    expect(open().issueServer(["gw.example"])).toEqual(first);
-    const renewed = ((now += 2 * day), open().issueServer(["gw.example"]));
+    expect(await issue("gw.example")).toEqual(first);
+    now += 2 * day;
+    const renewed = await issue("gw.example");
     expect(renewed.cert).not.toBe(first.cert);
     expect(renewed.key).toBe(first.key);
-    const wider = open().issueServer(["gw.example", "gw2.example"]);
+    const wider = await issue("gw.example", "gw2.example");
     expect(wider.cert).not.toBe(renewed.cert);
-    expect(open().issueServer(["gw2.example"])).toEqual(wider);
+    expect(await issue("gw2.example")).toEqual(wider);
     writeFileSync(join(directory, "server.pem"), "not a certificate");
-    expect(new X509Certificate(open().issueServer([]).cert).checkHost("localhost")).toBe("localhost");
+    expect(new X509Certificate((await issue()).cert).checkHost("localhost")).toBe("localhost");
   });
 });
 
-testWith(["openssl"], "openssl finds nothing wrong with them", () => {
+testWith(["openssl"], "openssl finds nothing wrong with them", async () => {
   now = Math.floor(Date.now() / 1000);
-  const ca = open();
+  const ca = await open();
   const device = join(directory, "device.pem");
-  writeFileSync(device, toPem("CERTIFICATE", ca.issueDevice(makeKey().key, "plant.pi", 90).der));
-  ca.issueServer(["2001:db8::7"]);
+  writeFileSync(device, toPem("CERTIFICATE", (await ca.issueDevice(makeKey().key, "plant.pi", 90)).der));
+  await ca.issueServer(["2001:db8::7"]);
   const verify = (purpose: string, file: string): string =>
     execFileSync(
       "openssl",

@@ -13,18 +13,18 @@ let secret: string;
 beforeAll(async () => {
   at = await openFixture();
   ({ secret } = furnish(at.registry));
-  pi = makeDevice(at, "plant.pi");
+  pi = await makeDevice(at, "plant.pi");
 });
 afterAll(() => at.close());
 
 const json = (answer: Answer): Record<string, unknown> => JSON.parse(answer.body.toString()) as Record<string, unknown>;
 
 describe("the issuer", () => {
-  const start = (named: { issuer?: string; hostName?: string; port?: number }) =>
+  const start = async (named: { issuer?: string; hostName?: string; port?: number }) =>
     startAuthority({
       registry: at.registry,
       ca: at.ca,
-      tls: at.ca.issueServer([]),
+      tls: await at.ca.issueServer([]),
       host: "127.0.0.1",
       port: 0,
       brokers: at.brokers,
@@ -121,7 +121,7 @@ describe("a client learns of itself", () => {
 
   test("nothing, when it is not known or no longer enabled", async () => {
     createClient(at.registry, { project: "plant", name: "off", kind: "device" });
-    const off = makeDevice(at, "plant.off");
+    const off = await makeDevice(at, "plant.off");
     setClientEnabled(at.registry, "plant.off", false);
     const heard = [];
     for (const call of [

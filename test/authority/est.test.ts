@@ -5,15 +5,16 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { DerReader } from "../../broker/authority/der.ts";
-import { commonName, spki, toPem } from "../../broker/authority/x509.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { spki, toPem } from "../../broker/authority/x509.ts";
 import { listAudit } from "../../broker/registry/audit.ts";
-import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
-import { createTicket, revokeTicket } from "../../broker/registry/tickets.ts";
+import { findCertificate, listCertificates } from "../../broker/registry/certificates.ts";
+import { createClient, deleteClient, setClientEnabled, type Client } from "../../broker/registry/clients.ts";
+import { createTicket, getTicket, revokeTicket } from "../../broker/registry/tickets.ts";
 import { encodeTokenRequest } from "../../shared/ace.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { testWith } from "../peers.ts";
+import { commonName, oids, readElements, sequence } from "./der.ts";
 import {
   ACE,
   base64,
@@ -51,25 +52,15 @@ function enrol(secret: string, csr: string, call: Call = {}): Promise<Answer> {
 /** The certificates of a certs-only PKCS#7 message. */
 function certificatesOf(body: Buffer): X509Certificate[] {
   expect(body.toString()).toMatch(/^[A-Za-z0-9+/]+={0,2}$/);
-  const info = new DerReader(new DerReader(Buffer.from(body.toString(), "base64")).next(0x30).content);
-  expect(Buffer.from(info.next(0x06).content).toString("hex")).toBe("2a864886f70d010702");
-  const signed = new DerReader(new DerReader(info.next(0xa0).content).next(0x30).content);
-  signed.next(0x02);
-  expect(signed.next(0x31).content.length).toBe(0);
+  const [message, ...behind] = readElements(Buffer.from(body.toString(), "base64"));
+  expect(behind).toEqual([]);
+  const [type, content, ...more] = readElements(message!.content);
+  expect([type!.bytes, content!.tag, more]).toEqual([oids.signedData, 0xa0, []]);
+  const [version, digests, inner, list, signers, ...rest] = readElements(readElements(content!.content)[0]!.content);
+  expect([version, digests, signers].map((part) => part!.bytes.toString("hex"))).toEqual(["020101", "3100", "3100"]);
   // encapContentInfo: the type alone, no content
-  expect(Buffer.from(signed.next(0x30).content).toString("hex")).toBe("06092a864886f70d010701");
-  const list = new DerReader(signed.next(0xa0).content);
-  const found: X509Certificate[] = [];
-  for (;;) {
-    try {
-      found.push(new X509Certificate(list.next(0x30).bytes));
-    } catch {
-      break;
-    }
-  }
-  expect(signed.next(0x31).content.length).toBe(0);
-  signed.end();
-  return found;
+  expect([inner!.bytes, list!.tag, rest]).toEqual([sequence(oids.data), 0xa0, []]);
+  return readElements(list!.content).map(({ bytes }) => new X509Certificate(bytes));
 }
 
 test("gives the authority's certificate and the wanted attributes to anybody", async () => {
@@ -187,18 +178,18 @@ describe("renewal with the certificate", () => {
     ["the same key", false],
     ["a new key", true],
   ])("gives a certificate for %s, and the old one stays good", async (_name, isNew) => {
-    const device = makeDevice(at, "plant.pi");
+    const device = await makeDevice(at, "plant.pi");
     const { privateKey } = isNew ? makeKey() : device;
     const answer = await renew(makeCsr(privateKey, { subject: commonName("plant.pi") }), device);
     expect(answer.status).toBe(200);
     const [certificate] = certificatesOf(answer.body);
     expect(certificate!.subject).toBe("CN=plant.pi");
     expect(certificate!.checkPrivateKey(privateKey)).toBe(true);
-    expect((await renew(makeCsr(device.privateKey, { subject: Buffer.from("3000", "hex") }), device)).status).toBe(200);
+    expect((await renew(makeCsr(device.privateKey, { subject: sequence() }), device)).status).toBe(200);
   });
 
   test("refuses a subject that is not the client's", async () => {
-    const device = makeDevice(at, "plant.pi");
+    const device = await makeDevice(at, "plant.pi");
     expect((await renew(makeCsr(device.privateKey, { subject: commonName("plant.off") }), device)).status).toBe(400);
     expect(at.reason()).toBe("csr.malformed");
   });
@@ -208,15 +199,96 @@ describe("renewal with the certificate", () => {
     expect((await renew(makeCsr(privateKey))).status).toBe(401);
     expect(at.reason()).toBe("certificate.missing");
     createClient(at.registry, { project: "plant", name: "leaver", kind: "device" });
-    const leaver = makeDevice(at, "plant.leaver");
+    const leaver = await makeDevice(at, "plant.leaver");
     setClientEnabled(at.registry, "plant.leaver", false);
     expect((await renew(makeCsr(privateKey), leaver)).status).toBe(401);
     expect(at.reason()).toBe("client.disabled");
     const { key, ...unrecorded } = makeKey();
-    const cert = toPem("CERTIFICATE", at.ca.issueDevice(key, "plant.pi", 1).der);
+    const cert = toPem("CERTIFICATE", (await at.ca.issueDevice(key, "plant.pi", 1)).der);
     expect((await renew(makeCsr(privateKey), { ...unrecorded, cert })).status).toBe(403);
     expect(at.reason()).toBe("certificate.unknown");
   });
+});
+
+describe("while a certificate is being made", () => {
+  /** Runs this once `count` certificates are made, before any of them goes on to be recorded. */
+  function meanwhile(count: number, then: () => void = () => {}): void {
+    const issue = at.ca.issueDevice.bind(at.ca);
+    const waiting: (() => void)[] = [];
+    vi.spyOn(at.ca, "issueDevice").mockImplementation(async (...asked) => {
+      const issued = await issue(...asked);
+      await new Promise<void>((resolve) => {
+        if (waiting.push(resolve) < count) return;
+        then();
+        for (const goOn of waiting) goOn();
+      });
+      return issued;
+    });
+  }
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+  const request = () => base64(makeCsr(makeKey().privateKey));
+
+  test.each([
+    ["a ticket for one client", () => ticketFor("pi")],
+    ["a ticket for many, with one use left", () => createTicket(at.registry, { project: "plant", uses: 1 })],
+  ])("of several keys that race for %s, one wins", async (_name, make) => {
+    const { id, secret } = make();
+    const before = countRows(at.registry);
+    meanwhile(3);
+    const answers = await Promise.all([1, 2, 3].map(() => enrol(secret, request())));
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 401, 401]);
+    expect(at.lines.filter(({ reason }) => reason === "ticket.used-up")).toHaveLength(2);
+    expect(getTicket(at.registry, id).used).toBe(1);
+    const after = countRows(at.registry);
+    for (const table of ["certificate", "ticket_use"]) expect(after[table]).toBe(Number(before[table]) + 1);
+    const winner = answers.find(({ status }) => status === 200);
+    const serial = certificatesOf(winner!.body)[0]!.serialNumber;
+    expect(findCertificate(at.registry, serial)?.ticketId).toBe(id);
+  });
+
+  test("the same key may ask twice, and spends one use", async () => {
+    const { id, secret } = createTicket(at.registry, { project: "plant", uses: 2, roles: ["sensor"] });
+    const csr = request();
+    meanwhile(2);
+    const answers = await Promise.all([enrol(secret, csr), enrol(secret, csr)]);
+    const names = answers.map(({ status, body }) => [status, certificatesOf(body)[0]!.subject]);
+    expect(names[0]).toEqual([200, expect.stringMatching(/^CN=plant\.d-[0-9a-f]{10}$/)]);
+    expect(names[1]).toEqual(names[0]);
+    expect(getTicket(at.registry, id).used).toBe(1);
+  });
+
+  test.each<[string, Reason, (client: string, ticketId: string) => void]>([
+    ["the ticket is revoked", "ticket.revoked", (_client, id) => revokeTicket(at.registry, id)],
+    ["the client is disabled", "client.disabled", (client) => setClientEnabled(at.registry, client, false)],
+    ["the client is deleted", "client.unknown", (client) => deleteClient(at.registry, client)],
+  ])("%s: the enrolment is refused and the certificate forgotten", async (_name, reason, then) => {
+    const { id: client, name } = makeClient();
+    const { id, secret } = ticketFor(name);
+    meanwhile(1, () => then(client, id));
+    expect((await enrol(secret, request())).status).toBe(401);
+    expect(at.reason()).toBe(reason);
+    expect(listCertificates(at.registry, { client })).toEqual([]);
+  });
+
+  test.each<[string, Reason, (client: string) => void]>([
+    ["disabled", "client.disabled", (client) => setClientEnabled(at.registry, client, false)],
+    ["deleted", "client.unknown", (client) => deleteClient(at.registry, client)],
+  ])("the client is %s: the renewal is refused and the certificate forgotten", async (_name, reason, then) => {
+    const { id: client } = makeClient();
+    const device = await makeDevice(at, client);
+    meanwhile(1, () => then(client));
+    const body = base64(makeCsr(device.privateKey, { subject: commonName(client) }));
+    expect((await at.call(`${est}/simplereenroll`, { type: PKCS10, body, as: device })).status).toBe(401);
+    expect(at.reason()).toBe(reason);
+    expect(listCertificates(at.registry, { client })).toHaveLength(1);
+  });
+
+  let made = 0;
+  function makeClient(): Client {
+    return createClient(at.registry, { project: "plant", name: `hasty-${String(++made)}`, kind: "device" }).client;
+  }
 });
 
 testWith(["openssl", "curl"], "openssl and curl enrol and renew", async () => {

@@ -12,8 +12,7 @@ import { pino } from "pino";
 import { startAuthority } from "../../broker/authority/authority.ts";
 import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
 import type { AuthorityLimits, BrokerAddresses } from "../../broker/authority/context.ts";
-import { bitString, der, integer, oid, sequence } from "../../broker/authority/der.ts";
-import { commonName, ids, spki, toPem } from "../../broker/authority/x509.ts";
+import { spki, toPem } from "../../broker/authority/x509.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
 import { createClient } from "../../broker/registry/clients.ts";
@@ -25,6 +24,7 @@ import { mintCwtAssertion, mintJwtAssertion, type AssertionClaims } from "../../
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
 import { createSigner } from "../../shared/es256.ts";
 import { parsePermission } from "../../shared/scope.ts";
+import { bitString, commonName, der, integer, oids, sequence } from "./der.ts";
 
 export const ISSUER = "https://postern.test";
 export const JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -68,14 +68,14 @@ export async function openFixture(limits: Partial<AuthorityLimits> = {}) {
   const nowSeconds = (): number => clock.now;
   const sink = createMemoryTrust({ issuer: ISSUER });
   const registry = openRegistry({ file: ":memory:", sink, nowSeconds });
-  const ca = openCertificateAuthority(directory, nowSeconds);
+  const ca = await openCertificateAuthority(directory, nowSeconds);
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: "debug" }, { write: (line) => lines.push(JSON.parse(line) as Record<string, unknown>) });
   const brokers: BrokerAddresses = { mqtts: "mqtts://localhost:8883", wss: null, mqtt: null };
   const authority = await startAuthority({
     registry,
     ca,
-    tls: ca.issueServer([]),
+    tls: await ca.issueServer([]),
     host: "127.0.0.1",
     port: 0,
     issuer: ISSUER,
@@ -161,9 +161,13 @@ export function furnish(registry: Registry): { readonly secret: string } {
 }
 
 /** A device with a certificate on record. */
-export function makeDevice({ ca, registry }: Pick<Fixture, "ca" | "registry">, id: string, days = 90): Device {
+export async function makeDevice(
+  { ca, registry }: Pick<Fixture, "ca" | "registry">,
+  id: string,
+  days = 90,
+): Promise<Device> {
   const { privateKey, key } = makeKey();
-  const made = ca.issueDevice(key, id, days);
+  const made = await ca.issueDevice(key, id, days);
   const { serial, notBefore, notAfter } = made;
   recordCertificate(registry, { serial, clientId: id, key, notBefore, notAfter, der: made.der });
   return { id, privateKey, key, serial, cert: toPem("CERTIFICATE", made.der) };
@@ -192,18 +196,19 @@ export function makeCsr(
     subject?: Uint8Array;
     publicKey?: Uint8Array;
     attributes?: Uint8Array;
+    algorithm?: Uint8Array;
     hash?: string;
     signWith?: KeyObject;
   } = {},
 ): Uint8Array {
   const info = sequence(
-    integer(Uint8Array.of(0)),
+    integer(0),
     parts.subject ?? commonName("whatever"),
     parts.publicKey ?? spki(readPublicKey(privateKey).keyObject),
     parts.attributes ?? der(0xa0),
   );
   const signature = sign(parts.hash ?? "sha256", info, parts.signWith ?? privateKey);
-  return sequence(info, sequence(oid(ids.ecdsaWithSha256)), bitString(signature));
+  return sequence(info, sequence(parts.algorithm ?? oids.ecdsaWithSha256), bitString(signature));
 }
 
 export function base64(bytes: Uint8Array): string {

@@ -26,7 +26,7 @@ let pi: Device;
 beforeAll(async () => {
   at = await openFixture();
   furnish(at.registry);
-  pi = makeDevice(at, "plant.pi");
+  pi = await makeDevice(at, "plant.pi");
 });
 afterAll(() => at.close());
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { listAudit } from "../../broker/registry/audit.ts";
 import { createClient, deleteClient, setClientEnabled } from "../../broker/registry/clients.ts";
-import { mintCertificate, toPem } from "../../broker/authority/x509.ts";
+import { mintCertificate, toPem, toSigningKey } from "../../broker/authority/x509.ts";
 import { encodeTokenRequest, readTokenError, type TokenRequest } from "../../shared/ace.ts";
 import { encode, Tag, type Cbor } from "../../shared/cbor.ts";
 import { toCoseKey, toJwk } from "../../shared/cose-key.ts";
@@ -40,15 +40,15 @@ let both: string;
 beforeAll(async () => {
   at = await openFixture();
   ({ secret } = furnish(at.registry));
-  pi = makeDevice(at, "plant.pi");
+  pi = await makeDevice(at, "plant.pi");
   for (const name of ["off", "gone"]) {
     createClient(at.registry, { project: "plant", name, kind: "device", roles: ["sensor"] });
   }
-  off = makeDevice(at, "plant.off");
-  gone = makeDevice(at, "plant.gone");
+  off = await makeDevice(at, "plant.off");
+  gone = await makeDevice(at, "plant.gone");
   setClientEnabled(at.registry, "plant.off", false);
   deleteClient(at.registry, "plant.gone");
-  ghost = { ...makeDevice(at, "plant.pi"), id: "plant.nobody" };
+  ghost = { ...(await makeDevice(at, "plant.pi")), id: "plant.nobody" };
   const { secret: bothSecret } = createClient(at.registry, {
     project: "plant",
     name: "both",
@@ -321,7 +321,7 @@ describe("an assertion as a CWT", () => {
   });
 
   test("refuses the key of a certificate that has ended", async () => {
-    const old = makeDevice(at, "plant.pi", 1);
+    const old = await makeDevice(at, "plant.pi", 1);
     before = countRows(at.registry);
     at.clock.now += 86_401;
     try {
@@ -338,21 +338,23 @@ describe("an assertion as a CWT", () => {
 
 describe("a device certificate", () => {
   /** A certificate that our authority did not make, or made otherwise. */
-  function forge(changed: {
+  async function forge(changed: {
     uri?: string;
     subject?: string;
     server?: boolean;
     foreign?: boolean;
-  }): Pick<Device, "privateKey" | "cert"> {
+  }): Promise<Pick<Device, "privateKey" | "cert">> {
     const { privateKey, key } = makeKey();
     const authority =
       changed.foreign === true ? makeKey().privateKey : createPrivateKey(readFileSync(join(at.directory, "ca.key")));
-    const made = mintCertificate({
+    const made = await mintCertificate({
       subject: changed.subject ?? "plant.pi",
       subjectKey: key.keyObject,
-      issuer: "Postern CA",
-      issuerKey: authority,
-      issuerPublicKey: at.ca.caCertificate.publicKey,
+      issuer: {
+        name: "Postern CA",
+        signingKey: await toSigningKey(authority),
+        publicKey: at.ca.caCertificate.publicKey,
+      },
       notBefore: at.clock.now - 60,
       notAfter: at.clock.now + 3600,
       purpose:
@@ -363,19 +365,21 @@ describe("a device certificate", () => {
     return { privateKey, cert: toPem("CERTIFICATE", made.der) };
   }
 
-  test.each<[string, () => Pick<Device, "privateKey" | "cert">, string]>([
-    ["of another authority", () => forge({ foreign: true }), "certificate.untrusted"],
-    ["for a server", () => forge({ server: true }), "certificate.usage"],
+  test.each<[string, () => Pick<Device, "privateKey" | "cert"> | Promise<Pick<Device, "privateKey" | "cert">>, string]>(
     [
-      "with the name of another beside its own",
-      () => forge({ uri: "urn:postern:client:plant.off" }),
-      "certificate.identity",
+      ["of another authority", () => forge({ foreign: true }), "certificate.untrusted"],
+      ["for a server", () => forge({ server: true }), "certificate.usage"],
+      [
+        "with the name of another beside its own",
+        () => forge({ uri: "urn:postern:client:plant.off" }),
+        "certificate.identity",
+      ],
+      ["that is not on record", () => forge({}), "certificate.unknown"],
+      ["of a client that is disabled", () => off, "client.disabled"],
+      ["of a client that is deleted", () => gone, "client.unknown"],
     ],
-    ["that is not on record", () => forge({}), "certificate.unknown"],
-    ["of a client that is disabled", () => off, "client.disabled"],
-    ["of a client that is deleted", () => gone, "client.unknown"],
-  ])("refuses one %s", async (_name, device, reason) => {
-    const answer = await refused({ type: ACE, body: good(), as: device() });
+  )("refuses one %s", async (_name, device, reason) => {
+    const answer = await refused({ type: ACE, body: good(), as: await device() });
     expect(at.reason()).toBe(reason);
     expect([answer.status, readTokenError(answer.body).error]).toEqual([401, "invalid_client"]);
   });
@@ -384,7 +388,7 @@ describe("a device certificate", () => {
     ["has ended", 90 * 86_400 + 1, "certificate.expired"],
     ["is not valid yet", -301, "certificate.not-yet-valid"],
   ])("refuses one that %s, on a connection that was fine before", async (_name, seconds, reason) => {
-    const device = makeDevice(at, "plant.pi");
+    const device = await makeDevice(at, "plant.pi");
     expect((await at.call("/token", { type: ACE, body: good(), as: device })).status).toBe(200);
     before = countRows(at.registry);
     at.clock.now += seconds;
@@ -398,7 +402,7 @@ describe("a device certificate", () => {
 
   test("refuses a client from the moment it is disabled, on the same connection", async () => {
     createClient(at.registry, { project: "plant", name: "soon", kind: "device", roles: ["sensor"] });
-    const soon = makeDevice(at, "plant.soon");
+    const soon = await makeDevice(at, "plant.soon");
     const ask = (): Promise<Answer> => at.call("/token", { type: ACE, body: good(), as: soon });
     expect((await ask()).status).toBe(200);
     setClientEnabled(at.registry, "plant.soon", false);

@@ -32,7 +32,7 @@ let secret: string;
 beforeAll(async () => {
   at = await openFixture();
   ({ secret } = furnish(at.registry));
-  pi = makeDevice(at, "plant.pi");
+  pi = await makeDevice(at, "plant.pi");
 });
 afterAll(() => at.close());
 
@@ -108,7 +108,7 @@ describe("in CBOR", () => {
   });
 
   test("takes the newest of several certificates of a client as well as the older one", async () => {
-    const newer = makeDevice(at, "plant.pi");
+    const newer = await makeDevice(at, "plant.pi");
     for (const device of [pi, newer]) {
       expect((await askCbor({ clientAssertion: cwtAssertion(device, at.clock.now) })).status).toBe(200);
       expect((await askCbor({}, device)).status).toBe(200);
@@ -120,7 +120,7 @@ describe("in CBOR", () => {
     createApi(registry, { project: "plant", name: "web", kind: "mqtt", topics: ["w/#"], format: "jwt" });
     createRole(registry, { project: "plant", api: "web", name: "web", permissions: [parsePermission("pub:w/+")] });
     createClient(registry, { project: "plant", name: "cam", kind: "device", roles: ["web"] });
-    const cam = makeDevice(at, "plant.cam");
+    const cam = await makeDevice(at, "plant.cam");
     const verified = verify(readTokenResponse((await askCbor({}, cam)).body).accessToken, "plant.web");
     expect(verified).toMatchObject({ format: "jwt", claims: { cnf: { kind: "key" } } });
     const overMtls = json(await askJson({ grant_type: "client_credentials" }, {}, cam));
@@ -147,7 +147,7 @@ describe("the scope", () => {
     const { registry } = at;
     createApi(registry, { project: "plant", name: "late", kind: "mqtt", topics: ["l/#"] });
     createClient(registry, { project: "plant", name: "late", kind: "device" });
-    const late = makeDevice(at, "plant.late");
+    const late = await makeDevice(at, "plant.late");
     expect((await askCbor({ audience: "plant.late" }, late)).status).toBe(400);
     createRole(registry, { project: "plant", api: "late", name: "late", permissions: [parsePermission("pub:l")] });
     setClientRoles(registry, "plant.late", ["late"]);
@@ -217,7 +217,7 @@ describe("in JSON and form", () => {
 
 test("a certificate asks for a bound token, even where the api takes bearer tokens", async () => {
   createClient(at.registry, { project: "plant", name: "eye", kind: "device", roles: ["reader"] });
-  const eye = makeDevice(at, "plant.eye");
+  const eye = await makeDevice(at, "plant.eye");
   const overMtls = json(await askJson({ grant_type: "client_credentials" }, {}, eye));
   expect(overMtls["token_type"]).toBe("pop");
   expect(verify(String(overMtls["access_token"]), "plant.open").claims.cnf).toMatchObject({ kind: "certificate" });

@@ -55,13 +55,13 @@ export interface Installation {
 }
 
 /** Makes the installation in a directory of its own, for {@link Installation.remove} to delete. */
-export function furnishInstallation(): Installation {
+export async function furnishInstallation(): Promise<Installation> {
   const dataDir = mkdtempSync(join(tmpdir(), "postern-bench-"));
-  const ca = openCertificateAuthority(dataDir);
-  ca.issueServer(["localhost"]);
+  const ca = await openCertificateAuthority(dataDir);
+  await ca.issueServer(["localhost"]);
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const key = readPublicKey(privateKey);
-  const made = ca.issueDevice(key, DEVICE, 90);
+  const made = await ca.issueDevice(key, DEVICE, 90);
   writeFileSync(join(dataDir, DEVICE_KEY_FILE), key.keyObject.export({ type: "spki", format: "pem" }));
 
   const registry = openRegistry({ file: join(dataDir, "postern.db"), sink: createMemoryTrust({ issuer: "" }) });

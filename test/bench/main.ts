@@ -48,7 +48,7 @@ const [core] = cpus();
 printNote(
   `Node ${process.versions.node}, ${cpus().length} × ${core?.model ?? "unknown processor"}, ${process.platform}.`,
 );
-const installation = furnishInstallation();
+const installation = await furnishInstallation();
 try {
   for (const name of positionals.length > 0 ? positionals : Object.keys(sections)) {
     console.error(`measuring ${name} …`);

@@ -41,10 +41,10 @@ const audience = "home.telemetry";
 const grants = mergeGrants(
   ["pub:home/gateway/machine", "sub:home/gateway/command", "sub:home/all"].map(parsePermission),
 );
-/** Named as the registry names keys: the first three characters of the thumbprint. */
+/** Named as the registry names keys: the first two characters of the thumbprint. */
 const signer: Signer = {
   ...issuerSigner,
-  kid: toBase64url(unhex(issuerSigner.publicKey.thumbprint)).slice(0, 3),
+  kid: toBase64url(unhex(issuerSigner.publicKey.thumbprint)).slice(0, 2),
 };
 const device: Signer = { ...clientSigner, kid: "" };
 const claims: Claims = {
@@ -53,7 +53,7 @@ const claims: Claims = {
   aud: audience,
   exp: now + 3600,
   iat: now,
-  id: unhex("0001020304050607"),
+  id: unhex("04d2"),
   cnf: { kind: "key", key: device.publicKey },
   scope: grants,
 };
@@ -79,7 +79,7 @@ const claimsShape: Shape = {
     "3": { says: "aud" },
     "4": { says: "exp" },
     "6": { says: "iat" },
-    "7": { says: "cti" },
+    "7": { says: "cti: of an access token, its number" },
     "8": { says: "cnf", ...cnfShape },
     "9": { says: "scope", inner: grantShape },
   },

@@ -115,6 +115,7 @@ export async function connectProof(
   clientId: string,
   token: string,
   prove: (socket: TLSSocket, keyPem: string) => Buffer = signExporter,
+  options: IClientOptions = {},
 ): Promise<MqttPeer> {
   const ca = readFileSync(ready.ca);
   const url = new URL(ready[transport]);
@@ -125,6 +126,7 @@ export async function connectProof(
     clientId,
     username: `ace${token}`,
     password: prove(tls, readFileSync(join(dir, "key.pem"), "utf8")),
+    ...options,
   });
   return orRefusal(new MqttPeer(client));
 }
@@ -145,7 +147,10 @@ async function openWebSocket(url: string, ca: Buffer) {
   const socket = new WebSocket(url, "mqtt", { ca });
   const opened = Promise.all([once(socket, "upgrade"), once(socket, "open")]);
   const [[response]] = await within("a WebSocket", opened);
-  return { stream: createWebSocketStream(socket), tls: (response as { socket: TLSSocket }).socket };
+  const stream = createWebSocketStream(socket);
+  // such a stream stays half open when the other end goes
+  stream.once("end", () => stream.destroy());
+  return { stream, tls: (response as { socket: TLSSocket }).socket };
 }
 
 async function orRefusal(peer: MqttPeer): Promise<MqttPeer> {

@@ -45,6 +45,20 @@ describe("over wss", () => {
     page.end();
   });
 
+  it("a connection that breaks leaves its will, one that is left properly does not", async () => {
+    const page = await connectBearer(installation, "wss", "acme.page:wills", bearer);
+    await page.subscribe("acme/+/machine");
+    const will = { topic: "acme/pi/machine", payload: Buffer.from("gone"), qos: 1, retain: false } as const;
+    const polite = await connectProof(installation, "wss", pi, "acme.pi:polite", bound, signExporter, { will });
+    await polite.client.endAsync();
+    const broken = await connectProof(installation, "wss", pi, "acme.pi:broken", bound, signExporter, {
+      will: { ...will, payload: Buffer.from("broken") },
+    });
+    broken.end();
+    expect(await page.message()).toEqual({ topic: "acme/pi/machine", payload: "broken" });
+    page.end();
+  });
+
   it.each<[name: string, code: 4 | 5, connect: () => Promise<MqttPeer>]>([
     ["another's client id", 5, () => connectBearer(installation, "wss", "acme.pi", bearer)],
     ["a token that is none", 4, () => connectBearer(installation, "wss", "acme.page", `${bearer}x`)],

@@ -1,6 +1,7 @@
 /**
  * A throw-away certificate authority for tests, and every kind of certificate that it should not have issued.
  */
+// oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
 import { createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from "node:crypto";
 import type { KeyObject } from "node:crypto";

@@ -1,7 +1,7 @@
 /** CONNECT: every way in, and one row for every way to be wrong. */
 import { sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import mqttPacket from "mqtt-packet";
 import type { IConnectPacket } from "mqtt-packet";
 import { toBase64url } from "../../shared/base64url.ts";
@@ -27,7 +27,7 @@ const cnfOf = (privateKey: KeyObject) => ({ kind: "key", key: readPublicKey(priv
 describe("lets in", () => {
   it("a bound CWT with a proof over TLS", async () => {
     const wire = await f.enter(f.device());
-    await wire.settled();
+    await expect(wire.settled()).resolves.toBeUndefined();
   });
 
   it("a bound CWT with a proof over WebSocket", async () => {
@@ -518,8 +518,14 @@ describe("refuses", () => {
     const username = userName(f.cwt(device.id, { cnf: cnfOf(device.privateKey) }));
     const password = wire.prove(device.privateKey);
     const bytes = mqttPacket.generate({
-      ...{ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, keepalive: 0, clientId: "", clean: true },
-      ...{ username, password },
+      cmd: "connect",
+      protocolId: "MQTT",
+      protocolVersion: 4,
+      keepalive: 0,
+      clientId: "",
+      clean: true,
+      username,
+      password,
     });
     bytes[bytes.indexOf("MQTT") + 5]! &= ~2; // the clean session flag
     wire.sendBytes(bytes);
@@ -640,7 +646,7 @@ describe("takeover", () => {
     const wire = await f.enter(owner);
     const stranger = await f.open();
     expect((await stranger.connect({ clientId: owner.id })).returnCode).toBe(0);
-    await wire.settled();
+    await expect(wire.settled()).resolves.toBeUndefined();
     await stranger.settled();
   });
 
@@ -725,15 +731,11 @@ describe("a fault of ours", () => {
     expect(lines.map((line) => line.at)).toEqual(["subscribe", "publish"]);
     expect(lines[0]?.err.stack).toContain("a bug");
 
-    const { sessions } = f.gate;
-    const count = sessions.count;
-    Object.assign(sessions, {
-      count: () => {
-        throw new TypeError("a bug");
-      },
+    const counting = vi.spyOn(f.gate.sessions, "count").mockImplementation(() => {
+      throw new TypeError("a bug");
     });
     const stranger = await f.open();
     expect((await stranger.connect({})).returnCode).toBe(5);
-    Object.assign(sessions, { count });
+    counting.mockRestore();
   });
 });

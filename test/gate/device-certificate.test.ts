@@ -1,4 +1,5 @@
 /** The device certificate: one row for every way in which one is not what it must be. */
+// oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
 import { beforeAll, expect, it } from "vitest";
 import { SubjectAlternativeNameExtension } from "@peculiar/x509";

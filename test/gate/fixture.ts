@@ -97,7 +97,7 @@ export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fix
   const listeners = new Set<() => void>();
   const write = (line: string): void => {
     log.push(JSON.parse(line) as LogLine);
-    for (const listener of [...listeners]) listener();
+    for (const listener of listeners) listener();
   };
   const logger = pino({ level: "debug" }, { write });
   const gate = openGate({ trust, log: logger, limits });

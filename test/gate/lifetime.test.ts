@@ -93,7 +93,7 @@ describe("an anonymous client", () => {
     await put({ allow: ["pub:old"], iat: nowSeconds() - 60 });
     const wire = await f.open(await f.certificate(device));
     await wire.connect({ clientId: device.id });
-    await wire.publish("new", "", { qos: 1 });
+    await expect(wire.publish("new", "", { qos: 1 })).resolves.toBeUndefined();
   });
 
   it("is one of few, in number, in time and in tokens", async () => {
@@ -143,7 +143,7 @@ describe("renewal", () => {
     const device = f.device();
     const wire = await f.enter(device, { allow: [] });
     void renew(wire, device, { allow: ["pub:now"] });
-    await wire.publish("now", "", { qos: 1 });
+    await expect(wire.publish("now", "", { qos: 1 })).resolves.toBeUndefined();
   });
 
   it("takes stored subscriptions away with the live ones", async () => {
@@ -166,7 +166,7 @@ describe("renewal", () => {
     const token = (allow: string[]) => Buffer.from(f.jwt(id, { aud: BEARER_AUDIENCE, allow }));
     await wire.connect({ clientId: id, username: "x", password: token([]) });
     await wire.publish("authz-info", token(["pub:renewed"]), { qos: 1 });
-    await wire.publish("renewed", "", { qos: 1 });
+    await expect(wire.publish("renewed", "", { qos: 1 })).resolves.toBeUndefined();
   });
 
   it("gives a session of roles the token's rights", async () => {
@@ -174,7 +174,7 @@ describe("renewal", () => {
     const wire = await f.open(await f.certificate(device));
     await wire.connect({ clientId: device.id });
     await renew(wire, device, { allow: ["pub:by/token"] });
-    await wire.publish("by/token", "", { qos: 1 });
+    await expect(wire.publish("by/token", "", { qos: 1 })).resolves.toBeUndefined();
   });
 
   const refusals: [string, string, (device: { id: string; privateKey: KeyObject }) => Uint8Array | string][] = [
@@ -223,6 +223,26 @@ describe("renewal", () => {
 });
 
 describe("news", () => {
+  it("of a refused publish comes before the connection ends, with the id of the log line", async () => {
+    const wire = await f.enter(f.device(), { allow: ["pub:mine"] });
+    await wire.subscribe([NEWS]);
+    wire.send({ cmd: "publish", topic: "others", payload: "", qos: 1, messageId: 4, retain: false, dup: false });
+    wire.send({ cmd: "publish", topic: "mine", payload: "", qos: 1, messageId: 5, retain: false, dup: false });
+    const told = await news(wire);
+    await wire.closed;
+    const line = f.log.findLast((entry) => entry.reason === "publish.topic");
+    expect(told).toEqual({ event: "refused", says: "not authorized", id: line?.id });
+    expect(wire.all("puback")).toEqual([]);
+  });
+
+  it("of a refused filter leaves the connection alone", async () => {
+    const wire = await f.enter(f.device(), { allow: ["sub:mine"] });
+    await wire.subscribe([NEWS]);
+    expect(await wire.subscribe(["others", "mine"])).toEqual([128, 0]);
+    const line = f.log.findLast((entry) => entry.reason === "subscribe.filter");
+    expect(await news(wire)).toEqual({ event: "refused", says: "not authorized", id: line?.id });
+  });
+
   it("of the end comes before it, to its own client alone, and nobody can forge it", async () => {
     const device = f.device();
     const other = await f.enter(f.device());
@@ -360,6 +380,6 @@ describe("trust", () => {
     const device = f.device();
     const wire = await f.enter(device, { aud: AUDIENCE, allow: ["pub:mine"] });
     f.trust.learnClient({ id: device.id, enabled: true, grants: [{ filter: "other", pub: true, sub: true }] });
-    await wire.publish("mine", "", { qos: 1 });
+    await expect(wire.publish("mine", "", { qos: 1 })).resolves.toBeUndefined();
   });
 });

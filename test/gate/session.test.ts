@@ -44,12 +44,14 @@ describe("may", () => {
   it("gives the same answer however many topics were asked in between", () => {
     const session = makeSession(["pub:a/#"]);
     const topic = fc.constantFrom("a", "b").chain((first) => fc.nat(2000).map((n) => `${first}/${n}`));
-    fc.assert(
-      fc.property(fc.array(topic, { maxLength: 600 }), (topics) =>
-        topics.every((name) => session.may("pub", name) === name.startsWith("a")),
+    expect(() =>
+      fc.assert(
+        fc.property(fc.array(topic, { maxLength: 600 }), (topics) =>
+          topics.every((name) => session.may("pub", name) === name.startsWith("a")),
+        ),
+        { numRuns: 20, seed: 1 },
       ),
-      { numRuns: 20, seed: 1 },
-    );
+    ).not.toThrow();
   });
 });
 
@@ -72,7 +74,7 @@ describe("sessions", () => {
     ["a minute", 60, 50],
     ["five seconds", 5, 2.5],
   ])("warn of the end of %s in time", (_name, life, warnedAt) => {
-    const [expiring, expired] = [vi.fn(), vi.fn()];
+    const [expiring, expired] = [vi.fn<() => void>(), vi.fn<() => void>()];
     const sessions = openSessions({ expiring, expired }, () => now);
     sessions.open(makeSession([], { expiresAt: life }));
     pass(warnedAt - 0.5);
@@ -86,8 +88,8 @@ describe("sessions", () => {
   });
 
   it("wait longer than a timer can", () => {
-    const expired = vi.fn();
-    const sessions = openSessions({ expiring: vi.fn(), expired }, () => now);
+    const expired = vi.fn<() => void>();
+    const sessions = openSessions({ expiring: vi.fn<() => void>(), expired }, () => now);
     const life = 90 * 86_400;
     sessions.open(makeSession([], { kind: "roles", expiresAt: life }));
     for (let day = 0; day < 89; day++) pass(86_400);
@@ -97,12 +99,13 @@ describe("sessions", () => {
   });
 
   it("are found until their connection closes", () => {
-    const sessions = openSessions({ expiring: vi.fn(), expired: vi.fn() }, () => now);
+    const sessions = openSessions({ expiring: vi.fn<() => void>(), expired: vi.fn<() => void>() }, () => now);
     const session = makeSession([]);
     sessions.open(session);
     expect(sessions.by("client", "acme.a")).toEqual([session]);
     expect(sessions.of(session.connection)).toBe(session);
     sessions.close(session, true);
+    // oxlint-disable-next-line eslint/no-underscore-dangle
     expect([session.connection._disconnected, session.isTakenBack]).toEqual([true, true]);
     expect([sessions.size, sessions.count("client", "acme.a")]).toEqual([0, 0]);
     expect(vi.getTimerCount()).toBe(0);

@@ -131,7 +131,7 @@ export class Wire {
       clientId: "",
       keepalive: 0,
       ...packet,
-    } as IConnectPacket);
+    });
     return this.next<IConnackPacket>("connack");
   }
 

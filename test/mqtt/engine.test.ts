@@ -28,8 +28,12 @@ it.each([
   const port = { mqtts: mqttsPort, wss: wssPort, mqtt: mqttPort }[protocol]!;
   const host = protocol === "mqtt" ? "127.0.0.1" : "localhost";
   const options: IClientOptions = {
-    ...{ clientId: id, username: "x", password: f.jwt(id, { aud: BEARER_AUDIENCE, allow: ["pubsub:e/#"] }) },
-    ...{ ca: f.authority.cert, reconnectPeriod: 0, protocolVersion },
+    clientId: id,
+    username: "x",
+    password: f.jwt(id, { aud: BEARER_AUDIENCE, allow: ["pubsub:e/#"] }),
+    ca: f.authority.cert,
+    reconnectPeriod: 0,
+    protocolVersion,
     protocolId: protocolVersion === 3 ? "MQIsdp" : "MQTT",
   };
   const client = await connectAsync(`${protocol}://${host}:${port}`, options);
@@ -57,7 +61,7 @@ it("does not serve a WebSocket of another protocol, or a web page", async () => 
       protocol === undefined ? [] : [protocol],
       options,
     );
-    await expect(once(socket, "open")).rejects.toThrow();
+    await expect(once(socket, "open")).rejects.toThrow("Unexpected server response: 401");
   }
   const tls = connectTls({ port: f.engine.wssPort!, host: "localhost", ...options });
   tls.end("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -73,7 +77,9 @@ it("speaks no TLS older than 1.2", async () => {
     minVersion: "TLSv1",
     ciphers: "ALL@SECLEVEL=0",
   } as const;
-  await expect(once(connectTls({ port: f.engine.mqttsPort!, ...options }), "secureConnect")).rejects.toThrow();
+  await expect(once(connectTls({ port: f.engine.mqttsPort!, ...options }), "secureConnect")).rejects.toThrow(
+    /protocol|alert|ssl/i,
+  );
 });
 
 it("closes what fails its handshake, and stays up for others", async () => {
@@ -84,7 +90,7 @@ it("closes what fails its handshake, and stays up for others", async () => {
     socket.resume();
     await once(socket, "close");
   }
-  await (await f.enter(f.device())).settled();
+  await expect((await f.enter(f.device())).settled()).resolves.toBeUndefined();
 });
 
 it("closes who says nothing, before the handshake, before the upgrade and before CONNECT", async () => {
@@ -99,6 +105,7 @@ it("closes who says nothing, before the handshake, before the upgrade and before
   }
   for (const socket of silent) socket.on("error", () => {}).resume();
   await Promise.all(silent.map((socket) => once(socket, "close")));
+  expect(silent.every((socket) => socket.destroyed)).toBe(true);
   await engine.close();
 });
 
@@ -111,7 +118,7 @@ it("stays up for bytes that are not MQTT", async () => {
       await wire.closed;
     }
   }
-  await (await f.enter(f.device())).settled();
+  await expect((await f.enter(f.device())).settled()).resolves.toBeUndefined();
 });
 
 it("uses a renewed certificate for new connections and keeps the old ones", async () => {
@@ -128,7 +135,7 @@ it("uses a renewed certificate for new connections and keeps the old ones", asyn
   for (const port of [f.engine.mqttsPort!, f.engine.wssPort!]) {
     expect(await serverSerial(port)).toBe(renewed.x509.serialNumber);
   }
-  await wire.settled();
+  await expect(wire.settled()).resolves.toBeUndefined();
 });
 
 it("opens all of its doors or none", async () => {
@@ -151,5 +158,6 @@ it("ends every connection when it closes", async () => {
   const wires = [await own.enter(own.device()), await own.open({ transport: "wss" }), await own.open()];
   await own.engine.close();
   await Promise.all(wires.map((wire) => wire.closed));
+  expect(wires.every((wire) => wire.isClosed)).toBe(true);
   await own.close();
 });

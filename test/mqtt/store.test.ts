@@ -49,11 +49,10 @@ it("stores the granted filters of a packet, once", async () => {
 });
 
 it("removes a refused message and no other", async () => {
-  const queue = [1, 2, 3].map(
-    (brokerCounter) =>
-      ({ brokerId: "b", brokerCounter }) as { brokerId: string; brokerCounter: number; messageId?: number },
-  );
-  queue[0]!.messageId = 7;
+  const queue = [
+    { brokerId: "b", brokerCounter: 1, messageId: 7 },
+    ...[2, 3].map((brokerCounter) => ({ brokerId: "b", brokerCounter })),
+  ];
   const guarded = guardPersistence(gate, makePersistence([], queue));
   const counters = (): number[] => queue.map(({ brokerCounter }) => brokerCounter);
   await guarded.outgoingClearMessageId(client, { cmd: "publish", brokerId: "b", brokerCounter: 9 });

@@ -51,7 +51,7 @@ describe("a key set", () => {
     ["no keys", { keys: [] }, "key.malformed"],
     ["no key of ours", { keys: [{ ...rsa, kid: "r" }] }, "key.malformed"],
     ["a private key", { keys: [{ ...pair.privateKey.export({ format: "jwk" }), kid: "p" }] }, "key.private"],
-    ["too many keys", { keys: Array(65).fill({ ...toJwk(key), kid: "a" }) }, "key.malformed"],
+    ["too many keys", { keys: Array.from({ length: 65 }, () => ({ ...toJwk(key), kid: "a" })) }, "key.malformed"],
   ])("with %s is refused", (_name, set, reason) => {
     expect(() => readJwkSet(set)).toThrow(reason);
   });
@@ -99,23 +99,28 @@ describe("a key source", () => {
     expect([trust.keyFor("a"), trust.keyFor("b")?.thumbprint]).toEqual([undefined, other.thumbprint]);
   });
 
-  it.each<[string, RequestListener]>([
-    ["an error", (_request, response) => response.writeHead(500).end()],
-    ["a redirect", (_request, response) => response.writeHead(302, { location: "/other" }).end()],
-    ["a broken connection", (request) => request.socket.destroy()],
-    ["another type", (_request, response) => response.setHeader("content-type", "text/html").end("{}")],
-    ["no JSON", (_request, response) => response.setHeader("content-type", "application/json").end("{")],
+  it.each<[string, RequestListener, RegExp]>([
+    ["an error", (_request, response) => response.writeHead(500).end(), /status 500/],
+    ["a redirect", (_request, response) => response.writeHead(302, { location: "/other" }).end(), /status 302/],
+    ["a broken connection", (request) => request.socket.destroy(), /hang up|ECONNRESET/],
+    [
+      "another type",
+      (_request, response) => response.setHeader("content-type", "text/html").end("{}"),
+      /neither a JWK Set/,
+    ],
+    ["no JSON", (_request, response) => response.setHeader("content-type", "application/json").end("{"), /JSON/],
     [
       "too much",
       (_request, response) => response.setHeader("content-type", "application/json").end(" ".repeat(100_000)),
+      /too large/,
     ],
-  ])("keeps the last keys after %s, and does not start with it", async (_name, failure) => {
+  ])("keeps the last keys after %s, and does not start with it", async (_name, failure, message) => {
     answer = json(jwks({ a: key }));
     const { trust, source } = await follow();
     answer = failure;
     await source.refresh();
     expect(trust.keyFor("a")).toBeDefined();
-    await expect(follow()).rejects.toThrow();
+    await expect(follow()).rejects.toThrow(message);
   });
 
   it("asks once for many, and not again within the time", async () => {

@@ -41,14 +41,14 @@ it("tells of what changed, and of nothing else", () => {
   trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: false });
   trust.learnApi({ audience: "a.b", kind: "mqtt", bearer: true });
   trust.forgetApi("a.b");
-  expect(heard()).toEqual(Array(3).fill({ kind: "api", audience: "a.b" }));
+  expect(heard()).toEqual(Array.from({ length: 3 }, () => ({ kind: "api", audience: "a.b" })));
 
   trust.learnClient({ id: "a.c", enabled: true, grants });
   trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]! }] });
   trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]!, sub: true }] });
   trust.learnClient({ id: "a.c", enabled: false, grants: [] });
   trust.forgetClient("a.c");
-  expect(heard()).toEqual(Array(4).fill({ kind: "client", id: "a.c" }));
+  expect(heard()).toEqual(Array.from({ length: 4 }, () => ({ kind: "client", id: "a.c" })));
 
   stop();
   trust.learnKey("k", key);

@@ -1,0 +1,40 @@
+import { describe, expect, test } from "vitest";
+import { openDatabase } from "../../broker/registry/database.ts";
+import { readText } from "./blocks.ts";
+
+/** Tables and their columns as the document has them: a heading `### \`table\`` and the first cell of each row below it. */
+function readDescribed(text: string): Record<string, string[]> {
+  const sections = text.split(/^### /m).slice(1);
+  return Object.fromEntries(
+    sections.map((section) => {
+      const name = /^`([a-z_]+)`\n/.exec(section)?.[1] ?? section.split("\n", 1)[0]!;
+      return [name, [...section.matchAll(/^\| +`([a-z_]+)` +\|/gm)].map(([, column]) => column!).toSorted()];
+    }),
+  );
+}
+
+/** Tables and columns of a database that was just migrated. */
+function readSchema(): Record<string, string[]> {
+  const db = openDatabase(":memory:");
+  try {
+    const tables = db.prepare(`SELECT name FROM sqlite_schema WHERE type = 'table'`).pluck().all() as string[];
+    const columns = db.prepare(`SELECT name FROM pragma_table_info(?)`).pluck();
+    return Object.fromEntries(tables.map((table) => [table, (columns.all(table) as string[]).toSorted()]));
+  } finally {
+    db.close();
+  }
+}
+
+describe("docs/storage.md", () => {
+  const described = readDescribed(readText("docs/storage.md"));
+  const schema = readSchema();
+
+  test("names every table of the database, and no other", () => {
+    expect(Object.keys(described).toSorted()).toEqual(Object.keys(schema).toSorted());
+    expect(Object.keys(schema).length).toBeGreaterThan(5);
+  });
+
+  test.each(Object.keys(schema))("names every column of %s, and no other", (table) => {
+    expect(described[table]).toEqual(schema[table]);
+  });
+});
