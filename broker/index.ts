@@ -1,7 +1,6 @@
 /**
- * `postern`: the gate for a program with an Aedes of its own, and the whole of authority and broker for one that embeds
- * them.
+ * `postern`: the gate for a program with an Aedes of its own. Authority and broker as a whole are in `postern/server`, which
+ * loads far more.
  */
 export { createGate, type EmbeddedGate, type EmbeddedGateOptions } from "./embed.ts";
-export { startPostern, type Postern, type PosternOptions } from "./up.ts";
 export { Refusal, type Reason } from "../shared/refusal.ts";

@@ -73,10 +73,8 @@ async function main(): Promise<void> {
 
     say(`\nThe agent now publishes this machine's load, memory and temperature on ${reportTopic}; Ctrl-C ends it.`);
     printCommands(mqtts, ca);
-    const agent = startCommand([
-      ...["agent", "run", "--dir", join(demoDir, device), "--api", api],
-      ...["--report", reportTopic, "--every", "5s"],
-    ]);
+    const agentArguments = ["agent", "run", "--dir", join(demoDir, device), "--api", api];
+    const agent = startCommand([...agentArguments, "--report", reportTopic, "--every", "5s"]);
     running.push(agent);
     await Promise.race([ended, up.failed(), agent.failed()]);
     say("\nclosing");

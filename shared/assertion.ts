@@ -14,8 +14,8 @@ import type { Signer } from "./es256.ts";
 import { isSignedBy, readJwt, signJwt } from "./jwt.ts";
 import { Refusal, refuse } from "./refusal.ts";
 
-/** Longest life of an assertion. */
-export const MAX_ASSERTION_SECONDS = 300;
+/** Longest `cti` or `jti` of an assertion: it is kept until it expires. */
+export const MAX_ASSERTION_ID_BYTES = 64;
 
 export interface AssertionClaims {
   readonly iss: string;
@@ -96,7 +96,7 @@ function toClaims(iss: unknown, sub: unknown, aud: unknown, exp: unknown, iat: u
     return refuse("assertion.malformed", "iss, sub or aud is missing");
   }
   if (typeof exp !== "number" || !Number.isSafeInteger(exp)) return refuse("assertion.malformed", "exp is missing");
-  if (!(id instanceof Uint8Array) || id.length === 0 || id.length > 128) {
+  if (!(id instanceof Uint8Array) || id.length === 0 || id.length > MAX_ASSERTION_ID_BYTES) {
     return refuse("assertion.malformed", "the id is missing or too long");
   }
   const base = { iss, sub, aud: audience, exp, id };

@@ -28,6 +28,9 @@ export interface DeviceCertificate {
 
 /** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
 const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+/** The DER of id-ce-subjectAltName, 2.5.29.17 (RFC 5280, 4.2.1.6). */
+const ALTERNATIVE_NAME = Buffer.from("0603551d11", "hex");
+
 /**
  * Verifies a certificate and says whose it is; throws `certificate.*` or `key.*`.
  * A caller may keep the answer by `sha256`, and then asks `assertCertificateTime` again at each use.
@@ -82,6 +85,10 @@ function readIdentity(certificate: X509Certificate): string {
   }
   if (certificate.subjectAltName !== `URI:${clientIdUrn(clientId)}`) {
     refuse("certificate.identity", "the alternative name is not the client's");
+  }
+  // an extension stands once (RFC 5280, 4.2); of several node shows the first
+  if (certificate.raw.indexOf(ALTERNATIVE_NAME) !== certificate.raw.lastIndexOf(ALTERNATIVE_NAME)) {
+    refuse("certificate.identity", "several alternative name extensions");
   }
   return clientId;
 }

@@ -59,9 +59,17 @@ export interface Peer {
   readonly certificate: X509Certificate | undefined;
 }
 
-/** Finds the socket under a connection, directly or under its WebSocket, and asks it. */
+/**
+ * Finds the socket under a connection, directly or under its WebSocket, and asks it. A certificate that a browser presents
+ * says nothing of who asked for the connection, since any page can make the browser present it: it does not count.
+ */
 export function readPeer(connection: Connection): Peer {
   const socket = connection.conn instanceof Socket ? connection.conn : connection.req?.socket;
   const tls = socket instanceof TLSSocket ? socket : undefined;
-  return { tls, address: socket?.remoteAddress ?? "unknown", certificate: tls?.getPeerX509Certificate() };
+  const isPage = connection.req?.headers.origin !== undefined;
+  return {
+    tls,
+    address: socket?.remoteAddress ?? "unknown",
+    certificate: isPage ? undefined : tls?.getPeerX509Certificate(),
+  };
 }

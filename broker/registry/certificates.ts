@@ -93,7 +93,7 @@ export function liveCertificateKeys(r: Registry, clientId: string, nowSeconds: n
   const held = r.remember(`keys ${clientId}`, () => readHeldKeys(r, clientId, nowSeconds));
   const keys = new Map<string, PublicKey>();
   for (const { key, notBefore, notAfter } of held) {
-    if (notBefore <= nowSeconds && nowSeconds < notAfter && keys.size < maxLiveKeys) keys.set(key.thumbprint, key);
+    if (notBefore <= nowSeconds && nowSeconds <= notAfter && keys.size < maxLiveKeys) keys.set(key.thumbprint, key);
   }
   return [...keys.values()];
 }
@@ -107,7 +107,7 @@ interface HeldKey {
 function readHeldKeys(r: Registry, clientId: string, nowSeconds: number): HeldKey[] {
   return statement<{ key_spki: Uint8Array; not_before: number; not_after: number }>(
     r.db,
-    `SELECT key_spki, not_before, not_after FROM certificate WHERE client = ? AND not_after > ?
+    `SELECT key_spki, not_before, not_after FROM certificate WHERE client = ? AND not_after >= ?
      ORDER BY issued_at DESC, not_before DESC LIMIT 32`,
   )
     .all(clientId, nowSeconds)

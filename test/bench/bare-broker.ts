@@ -15,7 +15,8 @@ export async function startBareBroker(dataDir: string): Promise<{ mqttsPort: num
   const accept = (connection: Parameters<typeof broker.handle>[0]): void => {
     broker.handle(connection);
   };
-  const listener = await listenTls(tls, { port: 0, host: "127.0.0.1" }, accept, pino({ level: "silent" }));
+  const door = { accept, log: pino({ level: "silent" }), handshakeMilliseconds: 10_000 };
+  const listener = await listenTls(tls, { port: 0, host: "127.0.0.1" }, door);
   const close = async (): Promise<void> => {
     await new Promise<void>((resolve) => broker.close(() => resolve()));
     await listener.close();

@@ -43,6 +43,11 @@ export async function benchSizes(installation: Installation): Promise<void> {
     ],
     [0, 3],
   );
+  const later = cwt.length - claims.id.length;
+  printNote(
+    `This is token number ${Number.parseInt(Buffer.from(claims.id).toString("hex"), 16)} of its installation. The number ` +
+      `is its \`cti\`, so from number 256 on a CWT like this has ${later + 2} bytes, and from 65,536 on ${later + 3}.`,
+  );
   printNote("Where the bytes of the CWT go:");
   const parts = partsOf(cwt).map(({ name, bytes, remark }) => [name, String(bytes), remark]);
   printTable([["part", "bytes", "what is in it"], ...parts], [0, 2]);

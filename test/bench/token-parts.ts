@@ -20,7 +20,7 @@ const meaning: Record<keyof typeof claimKey, (value: Cbor) => string> = {
   exp: () => "four bytes of time",
   nbf: () => "four bytes of time",
   iat: () => "four bytes of time",
-  cti: (value) => `${(value as Uint8Array).length} bytes`,
+  cti: () => "the number of the token",
   cnf: () => "COSE_Key, 32 bytes of x and the sign of y",
   scope: (value) => describeScope(value as Uint8Array),
 };

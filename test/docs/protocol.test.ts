@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { encode } from "../../shared/cbor.ts";
 import { readBlocks, readMarkers, readText, updateBlocks, writeBlocks } from "./blocks.ts";
 import { dump, explainCbor, readDump } from "./hexdump.ts";
-import { checkExamples, computeBlocks } from "./protocol-blocks.ts";
+import { computeBlocks } from "./protocol-blocks.ts";
+import { checkExamples } from "./protocol-example.ts";
 
 const path = "docs/protocol.md";
 

@@ -11,6 +11,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 
+/** Parsed JSON, whose shape each test knows. */
+// oxlint-disable-next-line no-explicit-any
+export type Json = any;
+
 /** What a finished program left. */
 export interface Outcome {
   readonly stdout: string;
@@ -52,6 +56,8 @@ export const demo = fileURLToPath(new URL("../../dist/demo/start.js", import.met
 
 /** Longer than anything here takes on a busy machine; shorter than the tests' own bound. */
 const patienceMs = 15_000;
+/** A start makes keys and certificates, and may share the machine with all the others. */
+const slowStartMs = 18_000;
 
 const folders: string[] = [];
 const children = new Set<ChildProcess>();
@@ -122,11 +128,12 @@ export class Lines {
         await new Promise<void>((resolve) => this.#waiting.add(resolve));
       }
     };
-    return within(`a line of ${this.#name} like ${String(fits)}`, find(), milliseconds);
+    const wanted = fits instanceof RegExp ? ` like ${fits}` : "";
+    return within(`a line of ${this.#name}${wanted}`, find(), milliseconds);
   }
 
   /** The next line of JSON that has these members. */
-  async json(members: Readonly<Record<string, unknown>> = {}, milliseconds = patienceMs): Promise<any> {
+  async json(members: Readonly<Record<string, unknown>> = {}, milliseconds = patienceMs): Promise<Json> {
     const wanted = Object.entries(members);
     const line = await this.next((line) => {
       const value = readJson(line);
@@ -216,7 +223,7 @@ export function postern(line: string, options?: StartOptions): Promise<Outcome> 
 }
 
 /** Runs `postern <line> --json` and reads its one line; rejects when it fails. */
-export async function posternJson(line: string, options?: StartOptions): Promise<any> {
+export async function posternJson(line: string, options?: StartOptions): Promise<Json> {
   const { stdout, stderr, exitCode } = await postern(`${line} --json`, options);
   if (exitCode !== 0) throw new Error(`postern ${line}: exit code ${exitCode}: ${stderr}`);
   return JSON.parse(stdout);
@@ -239,7 +246,7 @@ export interface Installation {
   readonly port: Ports;
   /** The admin key. */
   run(line: string, options?: StartOptions): Promise<Outcome>;
-  json(line: string, options?: StartOptions): Promise<any>;
+  json(line: string, options?: StartOptions): Promise<Json>;
   /** Creates a ticket for a client and enrols it; gives back the agent's folder. */
   enrol(client: string): Promise<string>;
 }
@@ -258,9 +265,11 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
     `up --json --data ${dataDir} --log-level ${logLevel} ` +
       `--http-port ${ports.http} --mqtts-port ${ports.mqtts} --wss-port ${ports.wss}`,
   );
-  const ready = (await up.stdout.json({ event: "ready" })) as Ready;
+  const ready = (await up.stdout.json({ event: "ready" }, slowStartMs).catch((error: unknown) => {
+    throw new Error(`postern up did not start: ${up.stderr.text}`, { cause: error });
+  })) as Ready;
   const portOf = (url: string): number => Number(new URL(url).port);
-  const json = (line: string, runOptions?: StartOptions): Promise<any> =>
+  const json = (line: string, runOptions?: StartOptions): Promise<Json> =>
     posternJson(`${line} --data ${dataDir}`, runOptions);
   return {
     ready,

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import mqtt, { MqttClient, type IClientOptions, type IClientPublishOptions, type IStream } from "mqtt";
+import mqtt, { MqttClient, type IClientOptions, type IClientPublishOptions } from "mqtt";
 import { createWebSocketStream, WebSocket } from "ws";
 import { within, type Installation } from "./fixture.ts";
 
@@ -43,7 +43,8 @@ export class MqttPeer {
 
   /** Waits for CONNACK; rejects with its code as `code`. */
   async connected(): Promise<this> {
-    await within("CONNACK", Promise.race([once(this.client, "connect"), this.closed.then(() => failClosed())]));
+    const connected = new Promise<void>((resolve) => this.client.once("connect", () => resolve()));
+    await within("CONNACK", Promise.race([connected, this.closed.then(() => failClosed())]));
     return this;
   }
 
@@ -121,7 +122,7 @@ export async function connectProof(
   const url = new URL(ready[transport]);
   const { stream, tls } =
     transport === "wss" ? await openWebSocket(url.href, ca) : await openTls(Number(url.port), url.hostname, ca);
-  const client = new MqttClient(() => stream as unknown as IStream, {
+  const client = new MqttClient(() => stream, {
     ...once1,
     clientId,
     username: `ace${token}`,

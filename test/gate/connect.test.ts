@@ -55,6 +55,17 @@ describe("lets in", () => {
     expect((await wire.connect({ clientId: device.id, username })).returnCode).toBe(0);
   });
 
+  it("nobody by a certificate that a web page makes the browser present", async () => {
+    const device = f.device();
+    f.trust.learnClient({ id: device.id, enabled: true, grants: [{ filter: "roles/#", pub: true, sub: false }] });
+    const wire = await f.open({ ...(await f.certificate(device)), transport: "wss", origin: "https://page.example" });
+    await wire.connect({ clientId: device.id });
+    wire.send({ cmd: "publish", topic: "roles/a", payload: "1", qos: 1, messageId: 7, dup: false, retain: false });
+    await wire.closed;
+    expect(wire.all("puback")).toEqual([]);
+    expect(f.log.findLast((entry) => entry.msg === "refused")?.reason).toBe("publish.topic");
+  });
+
   it("a JWT bound to the certificate", async () => {
     const device = f.device();
     const { cert, key, x509 } = await f.certificate(device);

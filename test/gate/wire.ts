@@ -21,6 +21,8 @@ export interface WireOptions {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly maxVersion?: "TLSv1.2" | "TLSv1.3";
+  /** What a browser says of the page that asks for a WebSocket. */
+  readonly origin?: string;
 }
 
 export interface PublishOptions {
@@ -59,7 +61,7 @@ export class Wire {
   }
 
   static async open(options: WireOptions): Promise<Wire> {
-    const { port, transport = "tls", ca, cert, key, maxVersion } = options;
+    const { port, transport = "tls", ca, cert, key, maxVersion, origin } = options;
     const tlsOptions = { ca, cert, key, servername: "localhost", ...(maxVersion && { maxVersion }) };
     if (transport === "tcp") {
       const socket = connectTcp(port, "127.0.0.1");
@@ -67,7 +69,7 @@ export class Wire {
       return new Wire(socket, undefined);
     }
     if (transport === "wss") {
-      const socket = new WebSocket(`wss://localhost:${port}`, "mqtt", tlsOptions);
+      const socket = new WebSocket(`wss://localhost:${port}`, "mqtt", { ...tlsOptions, ...(origin && { origin }) });
       const [[response]] = await Promise.all([once(socket, "upgrade"), once(socket, "open")]);
       return new Wire(createWebSocketStream(socket), (response as { socket: TLSSocket }).socket);
     }

@@ -54,8 +54,8 @@ describe("certificates", () => {
     const names = (now: number): string[] => liveCertificateKeys(r, "farm.pi-1", now).map((key) => key.thumbprint);
     expect(names(NOW + 6)).toEqual([keys[5], keys[4], keys[3], keys[2]].map((key) => key!.thumbprint));
     expect(names(NOW - 1)).toEqual([]);
-    expect(names(NOW + 99)).toHaveLength(4);
-    expect(names(NOW + 100)).toEqual([]);
+    expect(names(NOW + 100)).toHaveLength(4);
+    expect(names(NOW + 101)).toEqual([]);
     setClientEnabled(r, "farm.pi-1", false);
     expect(names(NOW + 6)).toEqual([]);
   });

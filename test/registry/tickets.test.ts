@@ -4,6 +4,7 @@ import { createClient, deleteClient, getClient, setClientEnabled } from "../../b
 import { createRole } from "../../broker/registry/roles.ts";
 import {
   createTicket,
+  foreseeClient,
   getTicket,
   listTickets,
   redeemTicket,
@@ -88,6 +89,23 @@ describe("a ticket for many", () => {
   });
 });
 
+describe("foreseeing", () => {
+  it.each<[string, NewTicket]>([
+    ["one client", { project: "farm", client: "pi-1" }],
+    ["many", { project: "farm", uses: 1, roles: ["sensor"] }],
+  ])("names the client that a ticket for %s will give, and changes nothing", (_, asked) => {
+    const { r } = openWithClient();
+    const { id, secret } = createTicket(r, asked);
+    const key = newKey();
+    const foreseen = foreseeClient(r, secret, key);
+    expect(getTicket(r, id).used).toBe(0);
+    expect(r.db.prepare("SELECT count(*) FROM client").pluck().get()).toBe(1);
+    expect(redeemTicket(r, secret, key).client.id).toBe(foreseen);
+    expect(foreseeClient(r, secret, key)).toBe(foreseen);
+    expect(() => foreseeClient(r, secret, newKey())).toThrow(refusal("ticket.used-up"));
+  });
+});
+
 describe("redeeming is refused", () => {
   it.each<[string, Reason, (f: Fixture, ticket: { id: string }) => void]>([
     ["when it has expired", "ticket.expired", (f) => (f.clock.now += 100)],
@@ -103,8 +121,10 @@ describe("redeeming is refused", () => {
     redeemTicket(r, used.secret, key);
     spoil(fixture, fresh);
     if (reason === "ticket.revoked") revokeTicket(r, used.id);
-    expect(() => redeemTicket(r, fresh.secret, newKey())).toThrow(refusal(reason));
-    expect(() => redeemTicket(r, used.secret, key)).toThrow(refusal(reason));
+    for (const ask of [redeemTicket, foreseeClient]) {
+      expect(() => ask(r, fresh.secret, newKey())).toThrow(refusal(reason));
+      expect(() => ask(r, used.secret, key)).toThrow(refusal(reason));
+    }
     expect(getTicket(r, fresh.id).used).toBe(0);
   });
 

@@ -188,7 +188,7 @@ describe("client assertions", () => {
     ["garbage", unhex("ff")],
     ["text that is no JWT", "a.b"],
     ["no id", mintCwtAssertion({ ...claims, id: new Uint8Array() }, clientSigner)],
-    ["an id of 129 bytes", mintCwtAssertion({ ...claims, id: new Uint8Array(129) }, clientSigner)],
+    ["an id of 65 bytes", mintCwtAssertion({ ...claims, id: new Uint8Array(65) }, clientSigner)],
     ["no subject", mintJwtAssertion({ ...claims, sub: undefined as unknown as string }, clientSigner)],
     ["an expiry that is text", mintJwtAssertion({ ...claims, exp: "1" as unknown as number }, clientSigner)],
   ])("refuses %s", (_name, presented) => {
