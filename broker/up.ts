@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { refuse } from "../shared/refusal.ts";
 import { writeFileAtomically } from "./authority/atomic-file.ts";
 import { startAuthority } from "./authority/authority.ts";
 import { openCertificateAuthority } from "./authority/certificates.ts";
@@ -115,6 +116,6 @@ function openAdminKey(file: string): string {
   if (!existsSync(file)) writeFileAtomically(file, `${randomBytes(32).toString("base64url")}\n`, 0o600);
   chmodSync(file, 0o600);
   const key = readFileSync(file, "utf8").trim();
-  if (key.length < 32) throw new TypeError("admin.key holds no key of 32 characters or more");
+  if (key.length < 32) refuse("registry.invalid", `${file} holds no key of 32 characters or more`);
   return key;
 }

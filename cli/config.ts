@@ -5,17 +5,19 @@
 import { readFileSync } from "node:fs";
 import { parse } from "smol-toml";
 import { z } from "zod";
+import { isHost } from "../shared/names.ts";
 import { defaultDataDir } from "./context.ts";
 import { fail } from "./failure.ts";
 
 const port = z.int().min(0).max(65_535);
 const text = z.string().min(1);
+const host = text.refine(isHost, "is no host name or address");
 const level = z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]);
 
 const fileSchema = z.strictObject({
   data: text.optional(),
   /** Host name that clients reach this by; goes into the certificate and the issuer. */
-  host: text.optional(),
+  host: host.optional(),
   /** Address to listen on; all when left out. */
   bind: text.optional(),
   log_level: level.optional(),
@@ -34,7 +36,7 @@ const fileSchema = z.strictObject({
 
 const environmentSchema = z.object({
   POSTERN_DATA: text.optional(),
-  POSTERN_HOST: text.optional(),
+  POSTERN_HOST: host.optional(),
   POSTERN_BIND: text.optional(),
   POSTERN_LOG_LEVEL: level.optional(),
   POSTERN_HTTP_PORT: z.coerce.number().pipe(port).optional(),

@@ -1,5 +1,6 @@
-/** Durations and numbers as people type them: `90s`, `30m`, `1h`, `7d`; ports 0 to 65535; whole counts. */
+/** Durations, numbers and names as people type them: `90s`, `30m`, `1h`, `7d`; ports 0 to 65535; whole counts; hosts. */
 import { InvalidArgumentError } from "commander";
+import { isHost } from "../shared/names.ts";
 
 const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
@@ -16,6 +17,12 @@ export function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(port <= 65_535)) throw new InvalidArgumentError("A port is a number from 0 to 65535.");
   return port;
+}
+
+/** A host name or address. */
+export function parseHost(text: string): string {
+  if (!isHost(text)) throw new InvalidArgumentError("It is no host name or address.");
+  return text;
 }
 
 /** A count of at least one. */

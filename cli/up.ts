@@ -4,13 +4,13 @@
  */
 import { Option, type Command } from "commander";
 import { contextOf } from "./context.ts";
-import { parsePort } from "./duration.ts";
+import { parseHost, parsePort } from "./duration.ts";
 import type { UpFlags } from "./config.ts";
 
 export function define(noun: Command): void {
   noun
     .option("--config <file>", "settings in TOML")
-    .option("--host <name>", "host name that clients reach this by (default localhost)")
+    .option("--host <name>", "host name that clients reach this by (default localhost)", parseHost)
     .option("--bind <address>", "address to listen on (default all)")
     .option("--http-port <n>", "authority (default 8443)", parsePort)
     .option("--mqtts-port <n>", "MQTT over TLS (default 8883)", parsePort)

@@ -7,7 +7,7 @@
 import { createHash, createPublicKey, ECDH, type KeyObject } from "node:crypto";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { encode, type Cbor, type CborMap } from "./cbor.ts";
-import { Refusal, refuse } from "./refusal.ts";
+import { refuse } from "./refusal.ts";
 
 /** A point on P-256 that is ready to verify with. Coordinates are 32 bytes each. */
 export interface PublicKey {
@@ -31,6 +31,10 @@ const ec2 = 2;
 const p256 = 1;
 const es256 = -7;
 const verifyOperation = 2;
+
+/** Compressed points that were decompressed before: a device keeps its key from token to token. */
+const decompressed = new Map<string, PublicKey>();
+const decompressedKept = 4096;
 
 /** From a node KeyObject, public or private. Throws `key.type`, `key.curve`. */
 export function readPublicKey(keyObject: KeyObject): PublicKey {
@@ -119,13 +123,20 @@ function readCoordinate(value: Cbor | undefined): Uint8Array {
 }
 
 function decompress(x: Uint8Array, odd: boolean): PublicKey {
+  const name = (odd ? "3" : "2") + Buffer.from(x).toString("latin1");
+  const known = decompressed.get(name);
+  if (known !== undefined) return known;
+  const compressed = Buffer.from([odd ? 3 : 2, ...x]);
+  let point: Buffer;
   try {
-    const point = ECDH.convertKey(Buffer.from([odd ? 3 : 2, ...x]), "prime256v1", undefined, undefined, "uncompressed");
-    return importPoint(x, (point as Buffer).subarray(33));
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
+    point = ECDH.convertKey(compressed, "prime256v1", undefined, undefined, "uncompressed") as Buffer;
+  } catch {
     return refuse("key.point", "no point with this x");
   }
+  const key = importPoint(x, point.subarray(33));
+  if (decompressed.size >= decompressedKept) decompressed.delete(decompressed.keys().next().value ?? "");
+  decompressed.set(name, key);
+  return key;
 }
 
 function importPoint(x: Uint8Array, y: Uint8Array): PublicKey {

@@ -5,6 +5,8 @@ import { refuse } from "./refusal.ts";
 
 const slug = /^[a-z][a-z0-9-]{1,30}$/;
 const name = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
+const host =
+  /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/;
 const suffix = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Checks a project slug, 2 to 31 characters. Throws `registry.invalid`. */
@@ -37,4 +39,9 @@ export function isClientIdOf(mqttClientId: string, subject: string): boolean {
   if (!mqttClientId.startsWith(subject)) return false;
   if (mqttClientId.length === subject.length) return true;
   return mqttClientId[subject.length] === ":" && suffix.test(mqttClientId.slice(subject.length + 1));
+}
+
+/** Whether a text is a host name or an IP address, without port and brackets. */
+export function isHost(text: string): boolean {
+  return host.test(text) || (/^[0-9a-f:.]+$/i.test(text) && URL.canParse(`https://[${text}]`));
 }

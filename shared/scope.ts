@@ -8,7 +8,7 @@ import { fromBase64url, toBase64url } from "./base64url.ts";
 import { decode, encode, type Cbor } from "./cbor.ts";
 import { readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
-import { assertTopicFilter, covers, intersectFilters } from "./topic.ts";
+import { assertTopicFilter, covers, coversLevels, intersectFilters } from "./topic.ts";
 
 /** A topic filter with what it permits. A permission of a role may hold placeholders, a scope never does. */
 export interface Grant {
@@ -126,14 +126,31 @@ export function mergeGrants(grants: readonly Grant[]): Grant[] {
     .sort((a, b) => (a.filter < b.filter ? -1 : 1));
 }
 
+/** Grants split into levels once, for whoever asks often. */
+export interface Permissions {
+  readonly pub: ReadonlyArray<readonly string[]>;
+  readonly sub: ReadonlyArray<readonly string[]>;
+}
+
+export function toPermissions(grants: readonly Grant[]): Permissions {
+  const levelsOf = (permitted: readonly Grant[]): string[][] => permitted.map(({ filter }) => filter.split("/"));
+  return { pub: levelsOf(grants.filter(({ pub }) => pub)), sub: levelsOf(grants.filter(({ sub }) => sub)) };
+}
+
 /** Whether one grant lets the topic name be published. */
-export function mayPublish(grants: readonly Grant[], topic: string): boolean {
-  return grants.some((grant) => grant.pub && covers(grant.filter, topic));
+export function mayPublish(grants: readonly Grant[] | Permissions, topic: string): boolean {
+  const levels = topic.split("/");
+  return permissionsOf(grants).pub.some((granted) => coversLevels(granted, levels));
 }
 
 /** Whether one grant covers the filter (or the topic name of a delivery). */
-export function maySubscribe(grants: readonly Grant[], filter: string): boolean {
-  return grants.some((grant) => grant.sub && covers(grant.filter, filter));
+export function maySubscribe(grants: readonly Grant[] | Permissions, filter: string): boolean {
+  const levels = filter.split("/");
+  return permissionsOf(grants).sub.some((granted) => coversLevels(granted, levels));
+}
+
+function permissionsOf(grants: readonly Grant[] | Permissions): Permissions {
+  return "pub" in grants ? grants : toPermissions(grants);
 }
 
 function toAif(grants: readonly Grant[]): Cbor[] {

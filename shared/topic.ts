@@ -27,6 +27,7 @@ export function assertTopicName(topic: string): void {
 /** Checks a topic filter: a wildcard stands for a whole level, `#` last. Throws `topic.filter`. */
 export function assertTopicFilter(filter: string): void {
   assertText(filter, "topic.filter");
+  if (!filter.includes("+") && !filter.includes("#")) return;
   const levels = filter.split("/");
   levels.forEach((level, index) => {
     if (level.length > 1 && /[+#]/.test(level)) refuse("topic.filter", "a wildcard within a level");
@@ -39,10 +40,13 @@ export function assertTopicFilter(filter: string): void {
  * Never too wide; of sets that are equal it refuses the one pair that ends `+/#` against `#`.
  */
 export function covers(granted: string, requested: string): boolean {
-  const g = granted.split("/");
-  const r = requested.split("/");
+  return coversLevels(granted.split("/"), requested.split("/"));
+}
+
+/** The same of filters that are split into their levels already. */
+export function coversLevels(g: readonly string[], r: readonly string[]): boolean {
   // a wildcard at the start does not match names that start with $ (MQTT-4.7.2-1)
-  if (requested.startsWith("$") && (g[0] === "#" || g[0] === "+")) return false;
+  if ((g[0] === "#" || g[0] === "+") && r[0]!.startsWith("$")) return false;
   for (let i = 0; i < g.length; i++) {
     if (g[i] === "#") return true;
     if (i >= r.length || r[i] === "#") return false;
@@ -71,7 +75,10 @@ export function intersectFilters(a: string, b: string): string | undefined {
 function assertText(text: string, reason: "topic.name" | "topic.filter"): void {
   if (text === "") refuse(reason, "empty");
   if (forbidden.test(text)) refuse(reason, "a character that is not allowed");
-  if (Buffer.byteLength(text) > maxBytes) refuse(reason, `longer than ${maxBytes} bytes`);
+  // no character takes more than three bytes of UTF-8 for each of its UTF-16 units
+  if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes) refuse(reason, `longer than ${maxBytes} bytes`);
   let levels = 1;
-  for (const character of text) if (character === "/" && ++levels > maxLevels) refuse(reason, "too many levels");
+  for (let at = text.indexOf("/"); at >= 0; at = text.indexOf("/", at + 1)) {
+    if (++levels > maxLevels) refuse(reason, "too many levels");
+  }
 }

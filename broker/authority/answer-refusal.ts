@@ -28,6 +28,8 @@ export function createErrorAnswer(context: AuthorityContext, dialect: Dialect): 
     const refusal = toRefusal(error);
     logRefusal(context, refusal, error, request);
     void reply.header("cache-control", "no-store");
+    // closing with unread data would reset the connection and lose the answer; what is left of the body is read and dropped
+    if (refusal.reason === "request.too-large") void reply.removeHeader("connection");
     if (dialect === "oauth") answerOauth(refusal, request, reply);
     else if (dialect === "est") answerEst(refusal, reply);
     else answerProblem(refusal, fieldErrors(error), dialect, reply);

@@ -14,11 +14,11 @@ import {
   type KeyObject,
 } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { PublicKey } from "../../shared/cose-key.ts";
-import { clientIdUrn, readClientId } from "../../shared/names.ts";
+import { clientIdUrn, isHost, readClientId } from "../../shared/names.ts";
+import { refuse } from "../../shared/refusal.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { mintCertificate, spki, toPem, toSigningKey, type IssuedCertificate, type Issuer } from "./x509.ts";
 
@@ -49,8 +49,6 @@ const serverDays = 397;
 const renewDays = 30;
 /** Devices whose clock is a little slow must not find their certificate in the future. */
 const backdateSeconds = 300;
-const hostPattern =
-  /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/;
 const unspecified: ReadonlySet<string> = new Set(["", "0.0.0.0", "::", "*"]);
 
 /** Opens the authority in a data directory, and makes it on the first run. */
@@ -109,18 +107,28 @@ export async function openCertificateAuthority(
 /** The names a server certificate is made for: the local ones and what the operator adds. */
 export function serverNames(hosts: readonly string[]): string[] {
   const all = ["localhost", hostname(), ...hosts, "127.0.0.1", "::1"].filter((host) => !unspecified.has(host));
-  return [...new Set(all)].filter((host) => hostPattern.test(host) || (isIP(host) !== 0 && !host.includes("%")));
+  return [...new Set(all)].filter(isHost);
 }
 
 function openPrivateKey(file: string): KeyObject {
   if (existsSync(file)) {
     // a key that was copied with a wider mode is brought back
     chmodSync(file, 0o600);
-    return createPrivateKey(readFileSync(file));
+    return readOrRefuse(file, "private key", (pem) => createPrivateKey(pem));
   }
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   writeFileAtomically(file, exportKey(privateKey), 0o600);
   return privateKey;
+}
+
+/** What a file of the data directory holds; damaged, it is for the operator to mend and named. */
+function readOrRefuse<T>(file: string, what: string, read: (content: Buffer) => T): T {
+  const content = readFileSync(file);
+  try {
+    return read(content);
+  } catch {
+    return refuse("registry.invalid", `${file} holds no ${what}`);
+  }
 }
 
 async function openAuthorityCertificate(
@@ -130,11 +138,11 @@ async function openAuthorityCertificate(
   now: number,
 ): Promise<string> {
   if (existsSync(file)) {
-    const pem = readFileSync(file, "utf8");
-    if (!new X509Certificate(pem).checkPrivateKey(privateKey)) {
-      throw new TypeError("ca.pem and ca.key do not belong together");
+    const certificate = readOrRefuse(file, "certificate", (pem) => new X509Certificate(pem));
+    if (!certificate.checkPrivateKey(privateKey)) {
+      refuse("registry.invalid", `${file} and ca.key do not belong together`);
     }
-    return pem;
+    return readFileSync(file, "utf8");
   }
   const made = await mintCertificate({
     subject: issuer.name,

@@ -17,6 +17,7 @@ import type { AuthorityContext } from "./context.ts";
 import { registerDiscoveryRoutes } from "./discovery-routes.ts";
 import { registerEstRoutes } from "./est-routes.ts";
 import { registerOauthRoutes } from "./oauth-routes.ts";
+import { notePeerCertificate } from "./peer-certificate.ts";
 import { registerRegistryRoutes } from "./registry-routes.ts";
 import { registerSelfRoute } from "./self-route.ts";
 
@@ -139,6 +140,7 @@ function createTlsServer(context: AuthorityContext, credential: ServerCredential
     noDelay: true,
   });
   server.maxConnections = context.limits.connections;
+  server.on("secureConnection", notePeerCertificate);
   server.on("tlsClientError", (error, socket) => {
     context.log.debug({ remote: socket.remoteAddress, error: error.message }, "tls handshake failed");
     socket.destroy();

@@ -16,8 +16,10 @@ export const tokenPaths = ["/token", "/get-access-token"] as const;
 
 export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   for (const path of tokenPaths) {
-    scope.post(path, (request, reply) => {
-      answer(request, reply, ask(context, request));
+    scope.post(path, async (request, reply) => {
+      // each request is decided as one piece; those of one turn of the event loop are committed together, then answered
+      const given = await context.registry.appendSoon(() => ask(context, request));
+      return answer(request, reply, given);
     });
   }
 }
@@ -31,11 +33,11 @@ function ask(context: AuthorityContext, request: FastifyRequest): TokenAnswer {
   });
 }
 
-function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer): void {
+function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer): FastifyReply {
   const body = request.body as OauthBody;
   void reply.header("cache-control", "no-store").header("pragma", "no-cache");
-  if (body.wire === "cbor") void reply.type(ACE_CBOR).send(toCbor(given));
-  else void reply.type(body.wire === "json" ? body.type : JSON_TYPE).send(Buffer.from(JSON.stringify(toJson(given))));
+  if (body.wire === "cbor") return reply.type(ACE_CBOR).send(toCbor(given));
+  return reply.type(body.wire === "json" ? body.type : JSON_TYPE).send(Buffer.from(JSON.stringify(toJson(given))));
 }
 
 function toCbor({ token, expiresInSeconds, tokenType, scope, wantsProfile }: TokenAnswer): Buffer {

@@ -5,6 +5,7 @@
  * {@link readDeviceCertificate} over our own authority. Validity is looked at again at each use, because a connection may
  * outlive it; whether the certificate and its client are still in the registry is for the caller.
  */
+import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import {
   assertCertificateTime,
@@ -14,11 +15,21 @@ import {
 import { refuse } from "../../shared/refusal.ts";
 import type { CertificateAuthority } from "./certificates.ts";
 
+const presented = new WeakMap<TLSSocket, X509Certificate>();
 const verified = new WeakMap<TLSSocket, DeviceCertificate>();
+
+/**
+ * Keeps what the peer presents; call it when the handshake is done. Asking at once also clears what OpenSSL noted of a
+ * certificate whose signature is wrong, which it would take for a failure of the connection at the next read.
+ */
+export function notePeerCertificate(socket: TLSSocket): void {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate !== undefined) presented.set(socket, certificate);
+}
 
 /** Whether the peer presented any certificate. */
 export function hasPeerCertificate(socket: TLSSocket): boolean {
-  return verified.has(socket) || socket.getPeerX509Certificate() !== undefined;
+  return presented.has(socket);
 }
 
 /** The peer's certificate. Throws `certificate.*` or `key.*`. */
@@ -32,8 +43,8 @@ export function readPeerCertificate(
     assertCertificateTime(known, nowSeconds);
     return known;
   }
-  const presented = socket.getPeerX509Certificate() ?? refuse("certificate.missing");
-  const read = readDeviceCertificate(presented, [ca.caCertificate], nowSeconds);
+  const certificate = presented.get(socket) ?? refuse("certificate.missing");
+  const read = readDeviceCertificate(certificate, [ca.caCertificate], nowSeconds);
   verified.set(socket, read);
   return read;
 }

@@ -10,8 +10,8 @@ import type { Confirmation } from "../../shared/claims.ts";
 import type { DeviceCertificate } from "../../shared/device-certificate.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import type { Reason } from "../../shared/refusal.ts";
-import { mayPublish, maySubscribe } from "../../shared/scope.ts";
-import type { Grant } from "../../shared/scope.ts";
+import { mayPublish, maySubscribe, toPermissions } from "../../shared/scope.ts";
+import type { Grant, Permissions } from "../../shared/scope.ts";
 import type { VerifiedToken } from "../../shared/token.ts";
 import { assertTopicFilter, assertTopicName, AUTHZ_INFO, SESSION_NEWS } from "../../shared/topic.ts";
 import type { Connection } from "./connection.ts";
@@ -55,6 +55,7 @@ export class Session {
   /** Set when the session was taken back: its will is not published either. */
   isTakenBack = false;
   #rights: Rights;
+  #permissions: Permissions;
   readonly #publish = new Map<string, Reason | null>();
   readonly #subscribe = new Map<string, Reason | null>();
 
@@ -62,6 +63,7 @@ export class Session {
     this.connection = connection;
     this.admission = admission;
     this.#rights = admission;
+    this.#permissions = toPermissions(admission.grants);
   }
 
   get rights(): Rights {
@@ -79,8 +81,8 @@ export class Session {
     const decisions = action === "pub" ? this.#publish : this.#subscribe;
     const known = decisions.get(topic);
     if (known !== undefined) return known;
-    const grants = this.#rights.grants;
-    const decision = action === "pub" ? refusalToPublish(grants, topic) : refusalToSubscribe(grants, topic);
+    const permissions = this.#permissions;
+    const decision = action === "pub" ? refusalToPublish(permissions, topic) : refusalToSubscribe(permissions, topic);
     if (topic.length <= longestKept) keep(decisions, topic, decision);
     return decision;
   }
@@ -104,13 +106,14 @@ export class Session {
   /** Puts other rights in place of the present ones; nothing of those remains. */
   replace(rights: Rights): void {
     this.#rights = rights;
+    this.#permissions = toPermissions(rights.grants);
     this.#publish.clear();
     this.#subscribe.clear();
   }
 }
 
 /** Why these grants do not let a topic be published, or null when they do. */
-export function refusalToPublish(grants: readonly Grant[], topic: string): Reason | null {
+export function refusalToPublish(grants: readonly Grant[] | Permissions, topic: string): Reason | null {
   const malformed = refusalIn(assertTopicName, topic);
   if (malformed !== null) return malformed;
   if (topic.startsWith("$") || topic === AUTHZ_INFO) return "topic.reserved";
@@ -118,7 +121,7 @@ export function refusalToPublish(grants: readonly Grant[], topic: string): Reaso
 }
 
 /** Why these grants do not let a filter be subscribed, or null when they do. */
-export function refusalToSubscribe(grants: readonly Grant[], filter: string): Reason | null {
+export function refusalToSubscribe(grants: readonly Grant[] | Permissions, filter: string): Reason | null {
   if (filter.startsWith("$share/")) return "subscribe.shared";
   const malformed = refusalIn(assertTopicFilter, filter);
   if (malformed !== null) return malformed;

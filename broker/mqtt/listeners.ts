@@ -11,7 +11,7 @@ import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer } from "node:tls";
-import type { SecureContextOptions, TlsOptions } from "node:tls";
+import type { SecureContextOptions, TLSSocket, TlsOptions } from "node:tls";
 import type { Logger } from "pino";
 import { createWebSocketStream, WebSocketServer } from "ws";
 
@@ -53,7 +53,7 @@ export function listenTls(tls: ServerTls, address: Address, door: Door): Promise
   const { accept, log } = door;
   const options = { ...tlsOptions(tls, door), noDelay: true, ALPNProtocols: ["mqtt"] };
   const server = createTlsServer(options, (socket) => accept(socket));
-  destroyFailed(server, log);
+  watchHandshakes(server, log);
   return listen(server, address, log, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
@@ -70,7 +70,7 @@ export function listenWebSocket(tls: ServerTls, address: Address, door: Door): P
   const server = createHttpsServer(options, (_request, response) =>
     response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
   );
-  destroyFailed(server, log);
+  watchHandshakes(server, log);
   server.on("clientError", (_error, socket) => socket.destroy());
 
   const sockets = new WebSocketServer({
@@ -107,8 +107,13 @@ function contextOptions({ cert, key, ca }: ServerTls): SecureContextOptions {
   return { cert, key, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) };
 }
 
-/** After a failed or late handshake node emits this event and leaves the socket to us. */
-function destroyFailed(server: Server, log: Logger): void {
+/**
+ * After a failed or late handshake node emits this event and leaves the socket to us. Asking for the certificate once the
+ * handshake is done clears what OpenSSL noted of one whose signature is wrong, which would end the connection at the
+ * next read, before the gate could refuse it.
+ */
+function watchHandshakes(server: Server, log: Logger): void {
+  server.on("secureConnection", (socket: TLSSocket) => void socket.getPeerX509Certificate());
   server.on("tlsClientError", (error: Error, socket: Socket) => {
     log.debug({ err: error, address: socket.remoteAddress }, "handshake failed");
     socket.destroy();

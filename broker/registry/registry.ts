@@ -3,7 +3,8 @@
  * one transaction, and what a gate must hear of it is told after the commit, never before.
  *
  * Everything is synchronous, so two requests never interleave within a transaction. One process writes at a time;
- * what is remembered between requests is forgotten at every change.
+ * what is remembered between requests is forgotten at every change. Work that only appends may share a transaction with
+ * other such work that arrives in the same turn of the event loop.
  */
 import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
@@ -20,6 +21,11 @@ export interface Registry {
   change<T>(work: () => T): T;
   /** The same for rows that are only added and of which nothing is remembered: issued tokens, assertions, audit. */
   append<T>(work: () => T): T;
+  /**
+   * Runs work that only appends, soon, together with other such work in one transaction. Resolves when that is committed;
+   * a throw undoes what this work was appending and rejects, and leaves the others alone.
+   */
+  appendSoon<T>(work: () => T): Promise<T>;
   /** Runs once the open transaction is committed, and not at all when it is undone. */
   afterCommit(then: () => void): void;
   /** What `read` gives, remembered until the next change. */
@@ -52,9 +58,22 @@ export function openRegistry(options: RegistryOptions): Registry {
   return registry;
 }
 
-function openTransactions(db: Database): Pick<Registry, "change" | "append" | "afterCommit" | "remember"> {
+type Transactions = Pick<Registry, "change" | "append" | "appendSoon" | "afterCommit" | "remember">;
+
+interface Waiting {
+  /** Does the work; returns how to say what came of it, for after the commit. */
+  readonly run: () => () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const whole = { begin: "BEGIN IMMEDIATE", end: "COMMIT", undo: ["ROLLBACK"] } as const;
+const part = { begin: "SAVEPOINT part", end: "RELEASE part", undo: ["ROLLBACK TO part", "RELEASE part"] } as const;
+
+function openTransactions(db: Database): Transactions {
   const remembered = new Map<string, unknown>();
   let open: { news: (() => void)[]; changed: boolean; failed: boolean } | undefined;
+  let isShared = false;
+  let waiting: Waiting[] = [];
 
   function join<T>(work: () => T): T {
     try {
@@ -67,21 +86,23 @@ function openTransactions(db: Database): Pick<Registry, "change" | "append" | "a
   }
 
   function run<T>(work: () => T, changes: boolean): T {
+    if (isShared && changes) throw new TypeError("a shared transaction only appends");
     if (open !== undefined) {
       open.changed ||= changes;
       return join(work);
     }
+    const frame = isShared ? part : whole;
     const transaction = (open = { news: [] as (() => void)[], changed: changes, failed: false });
     let result: T;
     try {
-      statement(db, "BEGIN IMMEDIATE").run();
+      statement(db, frame.begin).run();
       result = work();
       if (result instanceof Promise) throw new TypeError("a transaction cannot wait");
       if (transaction.failed) throw new TypeError("a part of the transaction has failed");
-      statement(db, "COMMIT").run();
+      statement(db, frame.end).run();
       if (transaction.changed) remembered.clear();
     } catch (error) {
-      if (db.inTransaction) statement(db, "ROLLBACK").run();
+      if (db.inTransaction) for (const undo of frame.undo) statement(db, undo).run();
       throw error;
     } finally {
       open = undefined;
@@ -90,9 +111,34 @@ function openTransactions(db: Database): Pick<Registry, "change" | "append" | "a
     return result;
   }
 
+  /** One transaction for all that waits. When it cannot be committed, nobody is told of success. */
+  function runWaiting(): void {
+    const together = waiting;
+    waiting = [];
+    let tell: (() => void)[];
+    isShared = true;
+    try {
+      statement(db, whole.begin).run();
+      tell = together.map((one) => one.run());
+      statement(db, whole.end).run();
+    } catch (error) {
+      if (db.open && db.inTransaction) statement(db, whole.undo[0]).run();
+      tell = together.map((one) => () => one.reject(error));
+    } finally {
+      isShared = false;
+    }
+    for (const answer of tell) answer();
+  }
+
   return {
     change: (work) => run(work, true),
     append: (work) => run(work, false),
+    appendSoon<T>(work: () => T): Promise<T> {
+      return new Promise<T>((resolve, reject) => {
+        if (waiting.length === 0) setImmediate(runWaiting);
+        waiting.push({ run: () => attempt(work, resolve, reject), reject });
+      });
+    },
     afterCommit(then) {
       if (open === undefined) throw new TypeError("no transaction is open");
       open.news.push(then);
@@ -107,4 +153,13 @@ function openTransactions(db: Database): Pick<Registry, "change" | "append" | "a
       return value;
     },
   };
+}
+
+function attempt<T>(work: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): () => void {
+  try {
+    const value = work();
+    return () => resolve(value);
+  } catch (error) {
+    return () => reject(error);
+  }
 }

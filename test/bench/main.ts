@@ -41,8 +41,10 @@ const sections: Record<string, (installation: Installation) => Promise<void>> = 
 };
 
 const unknown = positionals.filter((name) => !(name in sections));
-if (unknown.length > 0)
-  throw new TypeError(`no section ${unknown.join(", ")}; there are ${Object.keys(sections).join(", ")}`);
+if (unknown.length > 0) {
+  console.error(`no section ${unknown.join(", ")}; there are ${Object.keys(sections).join(", ")}`);
+  process.exit(2);
+}
 
 const [core] = cpus();
 printNote(

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { listAudit } from "../../broker/registry/audit.ts";
+import { audit, listAudit } from "../../broker/registry/audit.ts";
+import { spendAssertion } from "../../broker/registry/assertions.ts";
 import { liveCertificateKeys, recordCertificate } from "../../broker/registry/certificates.ts";
 import { createClient, getClient, listClients, setClientEnabled } from "../../broker/registry/clients.ts";
 import { lockDirectory, openDatabase } from "../../broker/registry/database.ts";
@@ -141,6 +142,47 @@ describe("a transaction", () => {
         expect(() => createProject(r, "farm")).toThrow("registry.conflict");
       }),
     ).toThrow("a part of the transaction has failed");
+    expect(listProjects(r).map((p) => p.slug)).toEqual(["farm"]);
+  });
+
+  it("is shared by what is appended in one turn, and a failure in it leaves the others alone", async () => {
+    const { r } = openFarm();
+    const id = Buffer.from("once");
+    const [first, again, other] = await Promise.allSettled([
+      r.appendSoon(() => r.append(() => spendAssertion(r, "farm.a", id, NOW + 9))),
+      r.appendSoon(() =>
+        r.append(() => {
+          audit(r, { event: "half.done", actor: "x", subject: "farm.a" });
+          spendAssertion(r, "farm.a", id, NOW + 9);
+        }),
+      ),
+      r.appendSoon(() => {
+        audit(r, { event: "whole.done", actor: "x", subject: "farm.a" });
+        return r.db.inTransaction;
+      }),
+    ]);
+    expect(first.status).toBe("fulfilled");
+    expect(again).toMatchObject({ status: "rejected", reason: { reason: "assertion.replayed" } });
+    expect(other).toEqual({ status: "fulfilled", value: true });
+    expect(r.db.inTransaction).toBe(false);
+    const events = listAudit(r, { project: "farm", limit: 2 }).map((row) => row.event);
+    expect(events).toContain("whole.done");
+    expect(events).not.toContain("half.done");
+  });
+
+  it("that is shared tells nobody of success when it cannot be committed", async () => {
+    const { r } = openFarm();
+    const appended = r.appendSoon(() => audit(r, { event: "lost", actor: "x", subject: "farm.a" }));
+    const broken = r.appendSoon(() => r.db.exec("ROLLBACK"));
+    const outcomes = await Promise.allSettled([appended, broken]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(listAudit(r, { project: "farm", limit: 9 }).map((row) => row.event)).not.toContain("lost");
+    await expect(r.appendSoon(() => "next")).resolves.toBe("next");
+  });
+
+  it("that is shared changes nothing that is remembered", async () => {
+    const { r } = openFarm();
+    await expect(r.appendSoon(() => createProject(r, "second"))).rejects.toThrow(TypeError);
     expect(listProjects(r).map((p) => p.slug)).toEqual(["farm"]);
   });
 

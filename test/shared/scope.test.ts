@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode } from "../../shared/cbor.ts";
-import { assertName, assertSlug, clientIdUrn, isClientIdOf, readClientId } from "../../shared/names.ts";
+import { assertName, assertSlug, clientIdUrn, isClientIdOf, isHost, readClientId } from "../../shared/names.ts";
 import {
   decodeScope,
   decodeScopeText,
@@ -260,6 +260,26 @@ describe("names", () => {
   });
   test.each(["", "-a", "a.b", "a/b", "a+", "a".repeat(64), "ä", "a\n"])("the name %j is refused", (text) => {
     expect(reasonOf(() => assertName(text))).toBe("registry.invalid");
+  });
+
+  test("a host is a name or an address, without port", () => {
+    for (const good of ["localhost", "server.lan", "10.0.0.1", "::1", "fe80::1", "a_b.example"]) {
+      expect([good, isHost(good)]).toEqual([good, true]);
+    }
+    for (const bad of [
+      "",
+      "a host",
+      "-x.example",
+      "https://localhost",
+      "a\nb",
+      "[::1]",
+      "host:1",
+      ":::",
+      "a..b",
+      "ä.example",
+    ]) {
+      expect([bad, isHost(bad)]).toEqual([bad, false]);
+    }
   });
 
   test("a client id is project, dot, name", () => {
