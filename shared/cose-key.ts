@@ -93,8 +93,8 @@ export function toCoseKey(
 export function readJwk(jwk: unknown): PublicKey {
   if (typeof jwk !== "object" || jwk === null) return refuse("key.malformed", "a JWK is an object");
   const { kty, crv, x, y, d, alg } = jwk as Record<string, unknown>;
-  if (kty !== "EC") refuse("key.type", `kty ${String(kty)}`);
-  if (crv !== "P-256") refuse("key.curve", `crv ${String(crv)}`);
+  if (kty !== "EC") refuse("key.type", "kty is not EC");
+  if (crv !== "P-256") refuse("key.curve", "crv is not P-256");
   if (alg !== undefined && alg !== "ES256") refuse("key.algorithm");
   if (d !== undefined) refuse("key.private");
   if (typeof x !== "string" || typeof y !== "string") return refuse("key.malformed", "coordinates are text");

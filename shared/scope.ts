@@ -82,12 +82,16 @@ export function assertPermissionFilter(filter: string): void {
 /** Fills the placeholders for one client. */
 export function expandGrants(grants: readonly Grant[], clientId: string): Grant[] {
   const { project, name } = readClientId(clientId);
-  const values: Record<string, string> = { "${client}": clientId, "${name}": name, "${project}": project };
+  const values = new Map([
+    ["${client}", clientId],
+    ["${name}", name],
+    ["${project}", project],
+  ]);
   return grants.map((grant) => ({
     ...grant,
     filter: grant.filter
       .split("/")
-      .map((level) => values[level] ?? level)
+      .map((level) => values.get(level) ?? level)
       .join("/"),
   }));
 }

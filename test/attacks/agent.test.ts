@@ -39,7 +39,7 @@ const ecdsa = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 async function forgeAuthority(): Promise<X509Certificate> {
   const { subtle } = webcrypto;
   const spki = f.ca.caCertificate.publicKey.export({ type: "spki", format: "der" });
-  const forger = (await subtle.generateKey(ecdsa, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
+  const forger = await subtle.generateKey(ecdsa, true, ["sign", "verify"]);
   const forged = await X509CertificateGenerator.create({
     serialNumber: "01",
     subject: f.ca.caCertificate.subject,
