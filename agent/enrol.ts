@@ -65,7 +65,9 @@ async function fetchPinnedCa(ticket: Ticket): Promise<X509Certificate> {
   if (response.status !== 200) throw toEstFailure(response, "the authority does not tell its certificate");
   const pin = Buffer.from(ticket.pin, "hex");
   const certificates = await readAll(response.body, "the authority's certificate cannot be read");
-  const pinned = certificates.find((certificate) => certificate.ca && isPinned(certificate, pin));
+  const pinned = certificates.find(
+    (certificate) => certificate.ca && isPinned(certificate, pin) && certificate.verify(certificate.publicKey),
+  );
   if (pinned === undefined) {
     throw new AgentFailure("refused", "the authority's certificate is not the one that the ticket names", {
       code: "ticket.pin",

@@ -40,10 +40,10 @@ export function toFailure(error: unknown, what: string): AgentFailure {
   return new AgentFailure("unreachable", `${what}: ${explainNetwork(code ?? "", message)}`, { cause: error });
 }
 
-/** Text of a peer, fit for one line of a log. */
-export function printable(text: string): string {
+/** Text of a peer, fit for one line of a log or a terminal: nothing in it moves the cursor. */
+export function printable(text: string, longest: number = 200): string {
   // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ").slice(0, 200);
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?").slice(0, longest);
 }
 
 function explainNetwork(code: string, message: string): string {

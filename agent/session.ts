@@ -11,7 +11,7 @@ import { toBase64url } from "../shared/base64url.ts";
 import type { Signer } from "../shared/es256.ts";
 import { exporterValue } from "../shared/proof.ts";
 import { SESSION_NEWS } from "../shared/topic.ts";
-import { AgentFailure, toFailure } from "./failure.ts";
+import { AgentFailure, printable, toFailure } from "./failure.ts";
 import { openSocket } from "./socket.ts";
 
 export interface Message {
@@ -169,8 +169,8 @@ function attach(client: MqttClient, socket: TLSSocket, options: SessionOptions):
 }
 
 function toRefusal({ says, id }: SessionNews, broker: string): AgentFailure {
-  const text = typeof says === "string" ? says : "not authorized";
-  const trace = typeof id === "string" ? ` (id ${id})` : "";
+  const text = typeof says === "string" ? printable(says) : "not authorized";
+  const trace = typeof id === "string" ? ` (id ${printable(id)})` : "";
   return new AgentFailure("refused", `${broker}: ${text}${trace}`, { code: "session-news" });
 }
 

@@ -90,7 +90,13 @@ async function readPages<Item>(read: (path: string) => Promise<Page>, path: stri
 
 /** A path with its values encoded: route`/v1/projects/${slug}`. */
 export function route(texts: TemplateStringsArray, ...values: readonly string[]): string {
-  return texts.map((text, index) => text + encodeURIComponent(values[index] ?? "")).join("");
+  return texts.map((text, index) => text + encodeStep(values[index] ?? "")).join("");
+}
+
+/** A step of dots alone would be resolved away. */
+function encodeStep(value: string): string {
+  if (value === "." || value === "..") throw new AdminFailure(0, `${value} is no name`);
+  return encodeURIComponent(value);
 }
 
 /** Url, key and CA from the data folder of an authority on this machine. Undefined for what is not there. */

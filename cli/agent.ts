@@ -8,7 +8,8 @@ import { randomBytes } from "node:crypto";
 import type { Agent } from "../agent/agent.ts";
 import { contextOf } from "./context.ts";
 import { parseCount, parseDuration, parseQos } from "./duration.ts";
-import { formatFacts, formatList, formatTime, printable } from "./output.ts";
+import { printable } from "../agent/failure.ts";
+import { formatFacts, formatList, formatTime } from "./output.ts";
 
 interface DirOption {
   readonly dir?: string;

@@ -2,6 +2,7 @@
  * What commands print on stdout: JSON for machines, one value a line, or short calm text for people. Nothing else is
  * written there; logs and errors go to stderr.
  */
+import { printable } from "../agent/failure.ts";
 
 export interface Output {
   readonly json: boolean;
@@ -25,7 +26,7 @@ export function formatTable<Row>(
 ): string {
   if (rows.length === 0) return whenEmpty;
   const names = Object.keys(columns);
-  const lines = [names, ...rows.map((row) => names.map((name) => printable(columns[name]!(row))))];
+  const lines = [names, ...rows.map((row) => names.map((name) => printable(columns[name]!(row), Infinity)))];
   const widths = names.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
   return lines
     .map((line) =>
@@ -41,7 +42,7 @@ export function formatTable<Row>(
 export function formatFacts(facts: Readonly<Record<string, string>>): string {
   const width = Math.max(...Object.keys(facts).map((name) => name.length));
   return Object.entries(facts)
-    .map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`)
+    .map(([name, value]) => `${name.padEnd(width)}  ${printable(value, Infinity)}`)
     .join("\n");
 }
 
@@ -53,10 +54,4 @@ export function formatTime(seconds: number): string {
 
 export function formatList(items: readonly string[], whenEmpty = "-"): string {
   return items.length === 0 ? whenEmpty : items.join(" ");
-}
-
-/** Keeps what a server said from writing to the terminal. */
-export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
 }

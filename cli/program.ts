@@ -7,6 +7,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
+import { printable } from "../agent/failure.ts";
 import { Refusal } from "../shared/refusal.ts";
 import { CommandFailure } from "./failure.ts";
 
@@ -91,7 +92,7 @@ function report(error: unknown, what: string): number {
     // commander has printed its line, or the help that was asked for
     return error.exitCode === 0 ? 0 : 2;
   }
-  process.stderr.write(`postern: ${what}: ${explain(error)}\n`);
+  process.stderr.write(`postern: ${what}: ${printable(explain(error), 500)}\n`);
   if (process.env["POSTERN_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
   return error instanceof CommandFailure ? error.exitCode : 1;
 }

@@ -6,7 +6,7 @@
  * bignums, which no message of ours holds. `decode(encode(x))` is x, and what is accepted re-encodes to the same bytes
  * (with `anyOrder`, to the same map in order).
  */
-import { Decoder, Encoder, Tag } from "cbor-x";
+import { Decoder, Tag } from "cbor-x";
 import { refuse } from "./refusal.ts";
 
 /** What the codec carries. Byte strings are `Uint8Array`, maps `Map`; integers of 2³² and more come back as `bigint`. */
@@ -27,14 +27,14 @@ export interface DecodeOptions {
 const allowedTags: ReadonlySet<number> = new Set([18, 61]);
 const maxItems = 4096;
 
-const settings = { mapsAsObjects: false, useRecords: false, tagUint8Array: false, variableMapSize: true } as const;
-const encoder = new Encoder(settings);
-const decoder = new Decoder(settings);
+const decoder = new Decoder({ mapsAsObjects: false, useRecords: false, tagUint8Array: false, variableMapSize: true });
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Encodes deterministically. A float or another value outside {@link Cbor} is the caller's mistake (TypeError). */
 export function encode(value: Cbor): Uint8Array {
-  return encoder.encode(toOrdered(value));
+  written = 0;
+  write(value);
+  return Uint8Array.prototype.slice.call(scratch, 0, written);
 }
 
 /** Scans, then decodes one data item. Throws a `cbor.*` refusal that names the first rule broken. */
@@ -154,35 +154,106 @@ function byteAt(state: Scan, at: number): number {
   return state.bytes[at] ?? refuse("cbor.truncated");
 }
 
-/** The same value with maps in bytewise key order, and integers in the form that the encoder keeps as integers. */
-function toOrdered(value: Cbor): Cbor {
-  if (typeof value === "number") {
-    if (!Number.isSafeInteger(value) || Object.is(value, -0)) throw new TypeError("only integers are encoded");
-    return value > 0xffffffff || value < -0x100000000 ? BigInt(value) : value;
-  }
-  if (typeof value === "bigint") {
-    if (value >= 2n ** 64n || value < -(2n ** 63n)) throw new TypeError("integer out of range");
-    return value;
-  }
-  if (Array.isArray(value)) return value.map(toOrdered);
-  if (value instanceof Tag) return new Tag(toOrdered(value.value as Cbor), value.tag);
-  if (value instanceof Map) return orderMap(value);
-  if (value === undefined) throw new TypeError("undefined cannot be encoded");
-  return value;
+/** Where {@link encode} writes; what it returns is a copy. */
+let scratch = Buffer.allocUnsafe(4096);
+let written = 0;
+
+function write(value: Cbor): void {
+  if (typeof value === "number" || typeof value === "bigint") writeInteger(value);
+  else if (typeof value === "string") writeText(value);
+  else if (value instanceof Uint8Array) writeBytes(value);
+  else if (Array.isArray(value)) {
+    writeHead(4, value.length);
+    for (const item of value) write(item);
+  } else if (value instanceof Map) writeMap(value);
+  else if (value instanceof Tag) {
+    writeHead(6, value.tag);
+    write(value.value as Cbor);
+  } else if (value === null || typeof value === "boolean") writeHead(7, value === null ? 22 : value ? 21 : 20);
+  else throw new TypeError("the value has no CBOR form here");
 }
 
-function orderMap(map: CborMap): CborMap {
-  const entries = [...map].map(([key, item]) => ({ key: toOrdered(key), item: toOrdered(item) }));
-  if (entries.every(({ key }) => typeof key === "number")) {
-    entries.sort((a, b) => rank(a.key as number) - rank(b.key as number));
-    return new Map(entries.map(({ key, item }) => [key, item]));
+function writeInteger(value: number | bigint): void {
+  if (typeof value === "number" && (!Number.isSafeInteger(value) || Object.is(value, -0))) {
+    throw new TypeError("only integers are encoded");
   }
-  const keyed = entries.map((entry) => ({ ...entry, bytes: Buffer.from(encoder.encode(entry.key)) }));
-  keyed.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
-  return new Map(keyed.map(({ key, item }) => [key, item]));
+  if (value >= 0) return writeHead(0, value);
+  writeHead(1, typeof value === "number" ? -1 - value : -1n - value);
 }
 
-/** Shortest heads make integers sort by value, the negative ones (major type 1) after all others. */
+function writeText(text: string): void {
+  const length = Buffer.byteLength(text);
+  writeHead(3, length);
+  reserve(length);
+  written += scratch.write(text, written);
+}
+
+function writeBytes(bytes: Uint8Array): void {
+  writeHead(2, bytes.length);
+  reserve(bytes.length);
+  scratch.set(bytes, written);
+  written += bytes.length;
+}
+
+function writeMap(map: CborMap): void {
+  writeHead(5, map.size);
+  const entries = [...map];
+  if (entries.every(([key]) => typeof key === "number")) {
+    // shortest heads make integers sort by value, the negative ones (major type 1) after all others
+    entries.sort(([a], [b]) => rank(a as number) - rank(b as number));
+  } else {
+    const keyed = entries.map((entry) => ({ entry, bytes: encodeAside(entry[0]) }));
+    keyed.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+    keyed.forEach(({ entry }, index) => (entries[index] = entry));
+  }
+  for (const [key, item] of entries) {
+    write(key);
+    write(item);
+  }
+}
+
 function rank(key: number): number {
-  return key >= 0 ? key : 2 ** 32 - key;
+  return key >= 0 ? key : 2 ** 53 - key;
+}
+
+/** The bytes of a key, without leaving them in what is being written. */
+function encodeAside(key: Cbor): Buffer {
+  const start = written;
+  write(key);
+  const bytes = Buffer.from(scratch.subarray(start, written));
+  written = start;
+  return bytes;
+}
+
+/** A head in its shortest form (RFC 8949, section 3). */
+function writeHead(major: number, argument: number | bigint): void {
+  reserve(9);
+  const type = major << 5;
+  if (argument > 0xffffffff) {
+    const wide = BigInt(argument);
+    if (wide >= (major === 1 ? 2n ** 63n : 2n ** 64n)) throw new TypeError("integer out of range");
+    scratch[written] = type | 27;
+    scratch.writeBigUInt64BE(wide, written + 1);
+    written += 9;
+    return;
+  }
+  const value = Number(argument);
+  if (value < 24) scratch[written++] = type | value;
+  else if (value < 0x100) {
+    scratch[written++] = type | 24;
+    scratch[written++] = value;
+  } else if (value < 0x1_0000) {
+    scratch[written++] = type | 25;
+    written = scratch.writeUInt16BE(value, written);
+  } else {
+    scratch[written++] = type | 26;
+    written = scratch.writeUInt32BE(value, written);
+  }
+}
+
+function reserve(bytes: number): void {
+  if (written + bytes <= scratch.length) return;
+  const larger = Buffer.allocUnsafe(2 * (written + bytes));
+  scratch.copy(larger, 0, 0, written);
+  scratch = larger;
 }

@@ -38,6 +38,8 @@ export function clientIdUrn(id: string): string {
 export function isClientIdOf(mqttClientId: string, subject: string): boolean {
   if (!mqttClientId.startsWith(subject)) return false;
   if (mqttClientId.length === subject.length) return true;
+  // a subject that holds a colon could be another's with a suffix, so it takes none
+  if (subject.includes(":")) return false;
   return mqttClientId[subject.length] === ":" && suffix.test(mqttClientId.slice(subject.length + 1));
 }
 

@@ -98,15 +98,19 @@ export function expandGrants(grants: readonly Grant[], clientId: string): Grant[
 
 /** What is in both: each requested filter cut to each allowed one. */
 export function intersectGrants(allowed: readonly Grant[], requested: readonly Grant[]): Grant[] {
-  const both: Grant[] = [];
+  const both = new Map<string, Grant>();
   for (const r of requested) {
     for (const a of allowed) {
       const [pub, sub] = [a.pub && r.pub, a.sub && r.sub];
       const filter = pub || sub ? intersectFilters(a.filter, r.filter) : undefined;
-      if (filter !== undefined) both.push({ filter, pub, sub });
+      if (filter === undefined) continue;
+      const known = both.get(filter);
+      both.set(filter, { filter, pub: pub || known?.pub === true, sub: sub || known?.sub === true });
+      // no token has room for more, and merging compares each with each
+      if (both.size > maxGrants) refuse("request.scope", "too many combinations with the roles: ask for less");
     }
   }
-  return mergeGrants(both);
+  return mergeGrants([...both.values()]);
 }
 
 /** The same permissions in the fewest entries: one a filter, sorted, what others cover dropped. */

@@ -33,7 +33,7 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
   const kept = new BoundedMap<string, Kept>(capacity);
 
   const keep = (presented: Uint8Array, token: VerifiedToken, confirmation: Confirmation): void => {
-    const name = nameOf(confirmation);
+    const name = nameOf(token.claims.sub, confirmation);
     const known = kept.get(name);
     if (known !== undefined && known.issuedAt > token.claims.iat) return;
     kept.set(name, { presented: Uint8Array.from(presented), issuedAt: token.claims.iat });
@@ -57,7 +57,8 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
       return token;
     },
     find(certificate, nowSeconds) {
-      const names = [certificate.key.thumbprint, nameOf({ kind: "certificate", sha256: certificate.sha256 })];
+      const { clientId, key, sha256 } = certificate;
+      const names = [nameOf(clientId, { kind: "key", key }), nameOf(clientId, { kind: "certificate", sha256 })];
       for (const name of names) {
         const known = kept.get(name);
         if (known === undefined) continue;
@@ -86,7 +87,8 @@ export function assertLive(trust: Trust, subject: string): void {
   if (!client.enabled) refuse("client.disabled");
 }
 
-function nameOf(confirmation: Confirmation): string {
-  if (confirmation.kind === "key") return confirmation.key.thumbprint;
-  return `x5t ${Buffer.from(confirmation.sha256).toString("hex")}`;
+/** With the subject, so that a token of one client never takes the place of another's. */
+function nameOf(subject: string, confirmation: Confirmation): string {
+  if (confirmation.kind === "key") return `key ${confirmation.key.thumbprint} ${subject}`;
+  return `x5t ${Buffer.from(confirmation.sha256).toString("hex")} ${subject}`;
 }

@@ -56,6 +56,8 @@ export interface Gate {
   readonly sessions: Sessions;
   /** Whether this filter may be stored for this client. Asks its session and changes nothing. */
   mayStore(client: object, filter: string): boolean;
+  /** Whether a live session of this client may not have this message. False for a session that is over. */
+  isRefused(client: object, topic: string): boolean;
   /** Stops the timers and the listening to trust. Connections are for the broker to close. */
   close(): void;
 }
@@ -143,7 +145,14 @@ export function openGate(options: GateOptions): Gate {
   return {
     hooks,
     sessions,
-    mayStore: (client, filter) => sessions.of(client)?.may("sub", filter) === true,
+    mayStore(client, filter) {
+      const session = sessions.of(client);
+      return session !== undefined && session.filters.has(filter) && session.may("sub", filter);
+    },
+    isRefused(client, topic) {
+      const session = sessions.of(client);
+      return session !== undefined && !session.isClosed && !session.may("sub", topic);
+    },
     close() {
       stopFollowing();
       sessions.stop();

@@ -13,7 +13,8 @@ export type Gateway = "connect" | "publish" | "subscribe" | "deliver" | "will" |
 /** Logs what was thrown and gives it back as a Refusal. */
 export type Report = (error: unknown, client: object | null, at: Gateway, topic?: string) => Refusal;
 
-const longestTopic = 128;
+/** What a peer chose is cut to this many characters. */
+const longestText = 128;
 
 export function openReport(log: Logger): Report {
   return (error, client, at, topic) => {
@@ -23,8 +24,8 @@ export function openReport(log: Logger): Report {
       reason: refusal.reason,
       id: refusal.id,
       ...(client !== null && namesOf(client)),
-      ...(topic !== undefined && { topic: topic.slice(0, longestTopic) }),
-      ...(refusal.detail !== "" && { detail: refusal.detail }),
+      ...(topic !== undefined && { topic: topic.slice(0, longestText) }),
+      ...(refusal.detail !== "" && { detail: refusal.detail.slice(0, longestText) }),
     };
     // what still arrives of a session that is ending was explained by what ended it
     if (refusal.reason === "session.closed") log.debug(facts, "refused");
@@ -37,5 +38,5 @@ export function openReport(log: Logger): Report {
 /** Who a connection is, for a log line. */
 export function namesOf(client: object): { clientId: string | null; address: string } {
   const connection = client as Connection;
-  return { clientId: connection.id ?? null, address: readPeer(connection).address };
+  return { clientId: connection.id?.slice(0, longestText) ?? null, address: readPeer(connection).address };
 }

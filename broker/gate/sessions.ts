@@ -93,6 +93,17 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
     session.isClosed = true;
   };
 
+  // timers go by the monotonic clock: when the other one is set, every session looks again
+  const readDrift = (): number => nowSeconds() - performance.now() / 1000;
+  let drift = readDrift();
+  const watch = setInterval(() => {
+    const seen = readDrift();
+    if (Math.abs(seen - drift) < 1) return;
+    drift = seen;
+    for (const entry of entries.values()) fire(entry);
+  }, 500);
+  watch.unref();
+
   return {
     get size() {
       return entries.size;
@@ -126,6 +137,7 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
       session.connection.close();
     },
     stop() {
+      clearInterval(watch);
       for (const entry of entries.values()) clearTimeout(entry.timer);
     },
   };

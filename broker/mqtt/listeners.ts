@@ -5,6 +5,7 @@
  * verifies it, so that a bad one is refused by CONNACK and logged. A failed handshake is a closed socket. A wire guard
  * in front of the parser will stand in `Accept`.
  */
+import { constants } from "node:crypto";
 import { createServer as createHttpsServer } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { createServer as createTcpServer } from "node:net";
@@ -99,6 +100,8 @@ function tlsOptions(tls: ServerTls, { handshakeMilliseconds }: Door): TlsOptions
     ...contextOptions(tls),
     requestCert: true,
     rejectUnauthorized: false,
+    // a connection stands for one certificate and one exporter value from its first byte to its last
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     handshakeTimeout: handshakeMilliseconds,
   };
 }

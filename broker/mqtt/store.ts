@@ -54,6 +54,7 @@ interface Subscription {
 }
 /** A queued message, or the acknowledgement of one. `brokerId` and `brokerCounter` together name a message. */
 interface Queued {
+  readonly topic?: string;
   readonly cmd?: string;
   readonly brokerId?: string;
   readonly brokerCounter?: number;
@@ -64,7 +65,7 @@ interface Queued {
 const firstOwnNumber = 0x10000;
 
 /** Guards a persistence with a gate. Default: the one of Aedes in memory. */
-export function guardPersistence(gate: Pick<Gate, "mayStore">, persistence?: object): Persistence {
+export function guardPersistence(gate: Pick<Gate, "mayStore" | "isRefused">, persistence?: object): Persistence {
   const inner = (persistence ?? openMemory()) as Persistence & Record<string, unknown>;
   const stored = new WeakMap<readonly Subscription[], Promise<unknown>>();
   let ownNumber = firstOwnNumber;
@@ -90,8 +91,11 @@ export function guardPersistence(gate: Pick<Gate, "mayStore">, persistence?: obj
     addSubscriptions(client, subscriptions) {
       const known = stored.get(subscriptions);
       if (known !== undefined) return known;
-      const granted = subscriptions.filter(({ topic }) => gate.mayStore(client, topic));
-      const adding = granted.length === 0 ? Promise.resolve() : inner.addSubscriptions(client, granted);
+      // by then the gate has been asked for every filter of the packet
+      const adding = Promise.resolve().then(() => {
+        const granted = subscriptions.filter(({ topic }) => gate.mayStore(client, topic));
+        return granted.length === 0 ? undefined : inner.addSubscriptions(client, granted);
+      });
       stored.set(subscriptions, adding);
       return adding;
     },
@@ -99,7 +103,9 @@ export function guardPersistence(gate: Pick<Gate, "mayStore">, persistence?: obj
     // with an acknowledgement of the client, or with a whole message whose delivery was refused
     outgoingClearMessageId(client, packet) {
       const isMessage = packet.cmd === "publish" && packet.brokerCounter !== undefined;
-      return isMessage ? removeRefused(client, packet) : inner.outgoingClearMessageId(client, packet);
+      if (!isMessage) return inner.outgoingClearMessageId(client, packet);
+      // a session that is over refuses everything; what waits for its client waits on
+      return gate.isRefused(client, packet.topic ?? "") ? removeRefused(client, packet) : Promise.resolve();
     },
   };
   const rest: Record<string, unknown> = {};

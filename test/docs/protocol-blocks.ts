@@ -7,7 +7,7 @@ import { defaultLimits as gateLimits } from "../../broker/gate/limits.ts";
 import { brokerOptions } from "../../broker/mqtt/broker-options.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import * as ace from "../../shared/ace.ts";
-import { MAX_ASSERTION_SECONDS, mintJwtAssertion } from "../../shared/assertion.ts";
+import { mintJwtAssertion } from "../../shared/assertion.ts";
 import { toBase64url } from "../../shared/base64url.ts";
 import { encode } from "../../shared/cbor.ts";
 import { toCoseKey, toJwk } from "../../shared/cose-key.ts";
@@ -192,7 +192,7 @@ function limits(): string {
     ["HTTP connections", authorityLimits.connections, "at a time"],
     ["device certificate", authorityLimits.certificateDays, "days"],
     ["token", MAX_TOKEN_BYTES, "bytes"],
-    ["assertion, life", MAX_ASSERTION_SECONDS, "s"],
+    ["assertion, life", authorityLimits.assertionSeconds, "s"],
     ["TCP accept to CONNECT", connectTimeout, "ms"],
     ["a write that does not drain", drainTimeout, "ms"],
     ["QoS 1 and 2 messages in flight to the broker", maxInflightInbound, "of one client"],

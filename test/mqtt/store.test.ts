@@ -28,7 +28,7 @@ function makePersistence(calls: Call[], queue: { brokerId: string; brokerCounter
 }
 
 const client = { id: "acme.a" };
-const gate = { mayStore: (_client: object, filter: string) => filter.startsWith("yes") };
+const gate = { isRefused: () => true, mayStore: (_client: object, filter: string) => filter.startsWith("yes") };
 
 it("is what Aedes takes for a persistence, with what the inner one offers and no more", async () => {
   const calls: Call[] = [];

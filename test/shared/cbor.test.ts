@@ -33,12 +33,18 @@ describe("deterministic encoding (RFC 8949, section 4.2.1)", () => {
     expect(hex(encode(value))).toBe(expected);
   });
 
-  test.each([[1.5], [-0], [Number.NaN], [2 ** 60], [2n ** 64n], [undefined as unknown as Cbor]])(
-    "does not encode %s",
-    (value) => {
-      expect(() => encode(value)).toThrow(TypeError);
-    },
-  );
+  test.each([
+    [1.5],
+    [-0],
+    [Number.NaN],
+    [2 ** 60],
+    [2n ** 64n],
+    [-(2n ** 63n) - 1n],
+    [undefined as unknown as Cbor],
+    [{} as unknown as Cbor],
+  ])("does not encode %s", (value) => {
+    expect(() => encode(value)).toThrow(TypeError);
+  });
 });
 
 describe("what the scanner refuses", () => {
@@ -130,6 +136,17 @@ describe("properties", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test("what does not fit where it is written is written all the same", () => {
+    for (const length of [4090, 4095, 4096, 70_000]) {
+      const bytes = encode(["a".repeat(length), new Uint8Array(length), new Map([["b".repeat(length), length]])]);
+      expect(decode(bytes, { maxBytes: 1_000_000 })).toEqual([
+        "a".repeat(length),
+        Buffer.alloc(length),
+        new Map([["b".repeat(length), length]]),
+      ]);
+    }
   });
 
   test("nothing is accepted that would re-encode differently", () => {
