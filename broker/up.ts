@@ -16,7 +16,7 @@ import type { BrokerAddresses } from "./authority/context.ts";
 import { openGate } from "./gate/hooks.ts";
 import { startEngine } from "./mqtt/engine.ts";
 import { lockDirectory } from "./registry/database.ts";
-import { openRegistry } from "./registry/registry.ts";
+import { openRegistry } from "./registry/open-registry.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 
 export interface PosternOptions {

@@ -7,10 +7,7 @@
  * other such work that arrives in the same turn of the event loop.
  */
 import type { TrustSink } from "../trust/trust.ts";
-import { tellApis } from "./apis.ts";
-import { tellClients } from "./clients.ts";
-import { openDatabase, statement, type Database } from "./database.ts";
-import { tellSigningKeys } from "./signing-keys.ts";
+import { statement, type Database } from "./database.ts";
 
 export interface Registry {
   readonly db: Database;
@@ -33,32 +30,9 @@ export interface Registry {
   close(): void;
 }
 
-export interface RegistryOptions {
-  /** Path of the SQLite file, or `:memory:`. */
-  readonly file: string;
-  readonly sink: TrustSink;
-  readonly nowSeconds?: () => number;
-}
-
 const maxRemembered = 20_000;
 
-/** Opens the registry and tells the sink all keys, apis and clients. Throws `registry.invalid` for a file it cannot use. */
-export function openRegistry(options: RegistryOptions): Registry {
-  const db = openDatabase(options.file);
-  const registry: Registry = {
-    db,
-    sink: options.sink,
-    nowSeconds: options.nowSeconds ?? (() => Math.floor(Date.now() / 1000)),
-    ...openTransactions(db),
-    close: () => db.close(),
-  };
-  tellSigningKeys(registry);
-  tellApis(registry);
-  tellClients(registry);
-  return registry;
-}
-
-type Transactions = Pick<Registry, "change" | "append" | "appendSoon" | "afterCommit" | "remember">;
+export type Transactions = Pick<Registry, "change" | "append" | "appendSoon" | "afterCommit" | "remember">;
 
 interface Waiting {
   /** Does the work; returns how to say what came of it, for after the commit. */
@@ -69,7 +43,8 @@ interface Waiting {
 const whole = { begin: "BEGIN IMMEDIATE", end: "COMMIT", undo: ["ROLLBACK"] } as const;
 const part = { begin: "SAVEPOINT part", end: "RELEASE part", undo: ["ROLLBACK TO part", "RELEASE part"] } as const;
 
-function openTransactions(db: Database): Transactions {
+/** The transactions of one database, and what is remembered between them. */
+export function openTransactions(db: Database): Transactions {
   const remembered = new Map<string, unknown>();
   let open: { news: (() => void)[]; changed: boolean; failed: boolean } | undefined;
   let isShared = false;

@@ -14,7 +14,7 @@ import { createApi } from "../../broker/registry/apis.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
 import { createClient } from "../../broker/registry/clients.ts";
 import { createProject } from "../../broker/registry/projects.ts";
-import { openRegistry } from "../../broker/registry/registry.ts";
+import { openRegistry } from "../../broker/registry/open-registry.ts";
 import { createRole } from "../../broker/registry/roles.ts";
 import { activeSigner, ensureSigningKey } from "../../broker/registry/signing-keys.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";

@@ -1,0 +1,32 @@
+/**
+ * Opens the registry: the file, its transactions, and the first telling of everything a gate must know.
+ */
+import type { TrustSink } from "../trust/trust.ts";
+import { tellApis } from "./apis.ts";
+import { tellClients } from "./clients.ts";
+import { openDatabase } from "./database.ts";
+import { openTransactions, type Registry } from "./registry.ts";
+import { tellSigningKeys } from "./signing-keys.ts";
+
+export interface RegistryOptions {
+  /** Path of the SQLite file, or `:memory:`. */
+  readonly file: string;
+  readonly sink: TrustSink;
+  readonly nowSeconds?: () => number;
+}
+
+/** Opens the registry and tells the sink all keys, apis and clients. Throws `registry.invalid` for a file it cannot use. */
+export function openRegistry(options: RegistryOptions): Registry {
+  const db = openDatabase(options.file);
+  const registry: Registry = {
+    db,
+    sink: options.sink,
+    nowSeconds: options.nowSeconds ?? (() => Math.floor(Date.now() / 1000)),
+    ...openTransactions(db),
+    close: () => db.close(),
+  };
+  tellSigningKeys(registry);
+  tellApis(registry);
+  tellClients(registry);
+  return registry;
+}
