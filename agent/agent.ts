@@ -26,6 +26,7 @@ export { readMachine, type MachineReading } from "./machine.ts";
 export { defaultAgentDir } from "./state.ts";
 export type { ConnectionEvents, Message, MessageListener, PublishOptions, Retry };
 
+/** Which agent, for which api, and how patient. */
 export interface AgentOptions {
   /** The folder that `postern agent enrol` filled. */
   readonly dir: string;
@@ -55,6 +56,7 @@ export interface AgentToken {
   readonly expiresInSeconds: number;
 }
 
+/** An enrolled agent. Nothing is connected before {@link Connection.connect}. */
 export interface Agent extends Connection {
   /** `<project>.<name>`: the token's subject. */
   readonly clientId: string;

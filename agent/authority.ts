@@ -20,6 +20,7 @@ export interface ObtainedToken {
   readonly lifetimeSeconds: number;
 }
 
+/** What a token is asked for. */
 export interface TokenWish {
   readonly audience: string;
   /** Less than the roles allow; absent, all of it. */

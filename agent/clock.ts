@@ -6,6 +6,7 @@
  * authority time ever seen is a floor, because time does not run backwards over a reboot without a clock battery.
  */
 
+/** The authority's time. */
 export interface ServerClock {
   /** Seconds since 1970 at the authority. */
   nowSeconds(): number;
@@ -15,6 +16,7 @@ export interface ServerClock {
   remember(): RememberedTime;
 }
 
+/** What one run leaves to the next. */
 export interface RememberedTime {
   /** Authority time minus local time, seconds. */
   readonly offsetSeconds: number;
@@ -22,6 +24,7 @@ export interface RememberedTime {
   readonly lastSeenSeconds: number;
 }
 
+/** The clocks of this device. */
 export interface ClockSource {
   /** Local wall clock, milliseconds since 1970. */
   wallMs(): number;
@@ -29,14 +32,13 @@ export interface ClockSource {
   monotonicMs(): number;
 }
 
-export const systemClock: ClockSource = { wallMs: () => Date.now(), monotonicMs: () => performance.now() };
+const systemClock: ClockSource = { wallMs: () => Date.now(), monotonicMs: () => performance.now() };
 
 /** Opens the clock with what an earlier run remembered. */
 export function openServerClock(remembered?: RememberedTime, source: ClockSource = systemClock): ServerClock {
-  const startedMs = source.monotonicMs();
   const guess = source.wallMs() / 1000 + (remembered?.offsetSeconds ?? 0);
   let anchorSeconds = Math.max(guess, remembered?.lastSeenSeconds ?? 0);
-  let anchorMs = startedMs;
+  let anchorMs = source.monotonicMs();
   const now = (): number => anchorSeconds + (source.monotonicMs() - anchorMs) / 1000;
   return {
     nowSeconds: () => Math.floor(now()),

@@ -31,10 +31,13 @@ export interface ConnectionEvents {
   news: [news: SessionNews];
 }
 
+/** When to try again: see {@link ConnectionOptions.retry}. */
 export type Retry = "always" | "once-connected" | "never";
 
+/** Who hears of messages and news. */
 export type Hearing = Pick<SessionOptions, "onMessage" | "onNews">;
 
+/** What a connection is kept with. */
 export interface ConnectionOptions {
   readonly tokens: TokenSource;
   readonly clock: ServerClock;
@@ -46,8 +49,10 @@ export interface ConnectionOptions {
   readonly random?: () => number;
 }
 
+/** Hears the messages of one subscription. */
 export type MessageListener = (message: Message) => void;
 
+/** A client that stays connected. */
 export interface Connection {
   readonly events: EventEmitter<ConnectionEvents>;
   /** Resolves when first connected. While it tries again, failures are events and do not reject. */

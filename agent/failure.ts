@@ -7,8 +7,10 @@
  */
 import { Refusal } from "../shared/refusal.ts";
 
+/** What has to be done about a failure. */
 export type FailureKind = "refused" | "unreachable" | "not-enrolled" | "not-connected";
 
+/** What is known of a failure beside its kind. */
 export interface FailureFacts {
   /** OAuth error code, or `connack-4`, `connack-5`, `suback`, `puback`: what the peer said. */
   readonly code?: string;

@@ -5,6 +5,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { freemem, loadavg, totalmem, uptime } from "node:os";
 import { join } from "node:path";
 
+/** What one reading of the machine gave. */
 export interface MachineReading {
   /** Load averages over 1, 5 and 15 minutes; null where the system keeps none. */
   readonly load: readonly [number, number, number] | null;

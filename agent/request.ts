@@ -8,6 +8,7 @@ import { Agent, request as httpsRequest, type RequestOptions } from "node:https"
 import type { IncomingHttpHeaders } from "node:http";
 import { AgentFailure, toFailure } from "./failure.ts";
 
+/** What is asked, of whom, with what. */
 export interface HttpsRequest {
   readonly url: URL;
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -20,19 +21,21 @@ export interface HttpsRequest {
   /** Client certificate and its key in PEM. */
   readonly certificatePem?: string;
   readonly keyPem?: string;
-  /** From the first byte out to the last byte in. Default 15 s. */
-  readonly timeoutMs?: number;
   /** Longest answer accepted. Default 256 KiB. */
   readonly maxBytes?: number;
   /** Reuse connections of this agent; absent, the connection is closed after the answer. */
   readonly agent?: Agent;
 }
 
+/** One answer, read whole. */
 export interface HttpsResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
+
+/** From the first byte out to the last byte in. */
+const timeoutMs = 15_000;
 
 /** Sends the request; any answer resolves, whatever its status. Rejects with `unreachable` when there is none. */
 export function sendHttps(request: HttpsRequest): Promise<HttpsResponse> {
@@ -54,7 +57,10 @@ export function sendHttps(request: HttpsRequest): Promise<HttpsResponse> {
   };
   const maxBytes = request.maxBytes ?? 262_144;
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown): void => reject(toFailure(error, what));
+    const fail = (error: unknown): void => {
+      clearTimeout(deadline);
+      reject(toFailure(error, what));
+    };
     const outgoing = httpsRequest(url, options, (incoming) => {
       const chunks: Buffer[] = [];
       let received = 0;
@@ -71,11 +77,8 @@ export function sendHttps(request: HttpsRequest): Promise<HttpsResponse> {
     });
     const deadline = setTimeout(() => {
       outgoing.destroy(Object.assign(new Error("no answer in time"), { code: "ETIMEDOUT" }));
-    }, request.timeoutMs ?? 15_000);
-    outgoing.on("error", (error) => {
-      clearTimeout(deadline);
-      fail(error);
-    });
+    }, timeoutMs);
+    outgoing.on("error", fail);
     outgoing.end(request.body);
   });
 }

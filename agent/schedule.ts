@@ -6,8 +6,9 @@
  */
 
 /** A session younger than this does not count as a success. */
-export const stableAfterMs = 10_000;
+const stableAfterMs = 10_000;
 
+/** The bounds of a growing delay. */
 export interface Backoff {
   readonly firstMs: number;
   readonly longestMs: number;

@@ -1,6 +1,6 @@
 /**
  * One MQTT session over one TLS connection, opened with a token and a proof of possession of its key (RFC 9431, section
- * 2.2.4.2, carried in MQTT 3.1.1): user name `ace` and the token, password the signature over this connection's exporter.
+ * 6.1): user name `ace` and the token, password the signature over this connection's exporter.
  *
  * The proof is worth nothing in another connection, so there is no reconnecting here: a session that ended is over, and
  * whatever was not acknowledged is rejected. Refuses TLS below 1.3, where the exporter is not unambiguous.
@@ -14,6 +14,7 @@ import { SESSION_NEWS } from "../shared/topic.ts";
 import { AgentFailure, printable, toFailure } from "./failure.ts";
 import { openSocket } from "./socket.ts";
 
+/** A message that arrived. */
 export interface Message {
   readonly topic: string;
   readonly payload: Uint8Array;
@@ -21,11 +22,13 @@ export interface Message {
   readonly retain: boolean;
 }
 
+/** How a message is published. Default QoS 0, not retained. */
 export interface PublishOptions {
   readonly qos?: 0 | 1 | 2;
   readonly retain?: boolean;
 }
 
+/** Where to connect, as whom, with what. */
 export interface SessionOptions {
   /** `mqtts://host:port`. */
   readonly broker: string;
@@ -35,9 +38,8 @@ export interface SessionOptions {
   readonly signer: Signer;
   /** Default true: the broker keeps nothing. */
   readonly clean?: boolean;
+  /** Default 60. */
   readonly keepaliveSeconds?: number;
-  /** For the handshake, and again until CONNACK. Default 20 s. */
-  readonly timeoutMs?: number;
   readonly onMessage: (message: Message) => void;
   /** Hears what the broker says of this session, once the session is subscribed to `$postern/session`. */
   readonly onNews: (news: SessionNews) => void;
@@ -46,6 +48,7 @@ export interface SessionOptions {
 /** JSON on `$postern/session`: `expiring` and `renewed` with `exp`, `refused` with `says` and `id`. */
 export type SessionNews = Readonly<Record<string, unknown>>;
 
+/** One open session. */
 export interface Session {
   /** Resolves when written (QoS 0) or acknowledged (QoS 1, 2); rejects when the connection ends before. */
   publish(topic: string, payload: Uint8Array | string, options?: PublishOptions): Promise<void>;
@@ -57,12 +60,14 @@ export interface Session {
   close(): Promise<void>;
 }
 
+/** For the handshake, and again until CONNACK. */
+const timeoutMs = 20_000;
+
 /** Opens the session. Rejects `refused` on CONNACK 4 or 5 and `unreachable` when there is no answer. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   // loads while the handshake waits for the network
   const loading = import("mqtt/lib/client");
   loading.catch(() => undefined);
-  const timeoutMs = options.timeoutMs ?? 20_000;
   const socket = await openSocket(options.broker, options.caPem, timeoutMs);
   let client: MqttClient;
   try {

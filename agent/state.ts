@@ -19,6 +19,7 @@ export interface AgentApi {
   readonly kind: "mqtt" | "http";
 }
 
+/** Where the brokers are; null where a listener is off. */
 export interface AgentBrokers {
   readonly mqtts: string | null;
   readonly wss: string | null;
@@ -41,6 +42,7 @@ export interface CachedToken {
   readonly lifetimeSeconds: number;
 }
 
+/** tokens.json. */
 export interface TokenCache {
   readonly time: RememberedTime | undefined;
   readonly tokens: Readonly<Record<string, CachedToken>>;
@@ -96,6 +98,7 @@ export function readEnrolment(dir: string): Enrolment | undefined {
   return value as Enrolment;
 }
 
+/** Writes agent.json, which makes the agent enrolled. */
 export function writeEnrolment(dir: string, enrolment: Enrolment): void {
   writeAtomically(dir, files.enrolment, `${JSON.stringify(enrolment, null, 2)}\n`);
 }
@@ -105,14 +108,17 @@ export function readKey(dir: string): string | undefined {
   return readText(dir, files.key);
 }
 
+/** Writes the private key, PKCS#8 PEM. */
 export function writeKey(dir: string, pem: string): void {
   writeAtomically(dir, files.key, pem);
 }
 
+/** Writes the device certificate, PEM. */
 export function writeCertificate(dir: string, pem: string): void {
   writeAtomically(dir, files.certificate, pem);
 }
 
+/** Writes the authority's certificate, PEM. */
 export function writeCa(dir: string, pem: string): void {
   writeAtomically(dir, files.ca, pem);
 }
@@ -125,6 +131,7 @@ export function readTokens(dir: string): TokenCache {
   return { time, tokens: Object.fromEntries(Object.entries(tokens).filter(([, entry]) => isCachedToken(entry))) };
 }
 
+/** Writes the token cache. */
 export function writeTokens(dir: string, cache: TokenCache): void {
   writeAtomically(dir, files.tokens, `${JSON.stringify(cache)}\n`);
 }

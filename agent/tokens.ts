@@ -10,11 +10,13 @@ import type { ServerClock } from "./clock.ts";
 import { isWorthPresenting } from "./schedule.ts";
 import { readTokens, writeTokens, type AgentIdentity } from "./state.ts";
 
+/** A token, and where it is from. */
 export interface HeldToken extends ObtainedToken {
   /** It was obtained by an earlier run or attempt, so the authority may have changed its mind since. */
   readonly fromCache: boolean;
 }
 
+/** The tokens for one api. */
 export interface TokenSource {
   /** A token with enough life left. */
   current(): Promise<HeldToken>;

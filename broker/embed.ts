@@ -17,6 +17,7 @@ import type { KeySource } from "./trust/key-source.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 import type { Trust } from "./trust/trust.ts";
 
+/** Whose tokens the gate accepts, and for what. */
 export interface EmbeddedGateOptions {
   /** The `iss` of the tokens. */
   readonly issuer: string;
@@ -41,6 +42,7 @@ export interface EmbeddedGateOptions {
   readonly nowSeconds?: () => number;
 }
 
+/** A gate that is open. */
 export interface EmbeddedGate {
   /** For `Aedes.createBroker(options)`. The broker's TLS server must ask for client certificates and let all in. */
   readonly options: ReturnType<typeof brokerOptions>;

@@ -19,6 +19,7 @@ import { lockDirectory } from "./registry/database.ts";
 import { openRegistry } from "./registry/open-registry.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 
+/** Where an installation keeps its data, and where it listens. */
 export interface PosternOptions {
   readonly dataDir: string;
   /** The name under which clients reach this machine. Default `localhost`. */
@@ -57,7 +58,15 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
 
   const opened: Array<() => void | Promise<void>> = [];
   const close = async (): Promise<void> => {
-    for (let step = opened.pop(); step !== undefined; step = opened.pop()) await step();
+    const failures: unknown[] = [];
+    for (let step = opened.pop(); step !== undefined; step = opened.pop()) {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, "not everything could be closed");
   };
   try {
     opened.push(lockDirectory(dataDir));
@@ -106,7 +115,8 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     writeFileAtomically(join(dataDir, "authority.json"), `${JSON.stringify({ url: authority.url })}\n`, 0o644);
     return { issuer: authority.url, mqtts, wss, mqtt, caFile: join(dataDir, "ca.pem"), adminKeyFile, close };
   } catch (error) {
-    await close();
+    // what went wrong first is what the caller is told
+    await close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
     throw error;
   }
 }

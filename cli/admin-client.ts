@@ -28,6 +28,7 @@ export class AdminFailure extends Error {
   }
 }
 
+/** The registry, by its paths. */
 export interface AdminClient {
   readonly url: string;
   get<Answer>(path: string): Promise<Answer>;

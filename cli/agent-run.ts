@@ -10,6 +10,7 @@ import { mayPublish, type Grant } from "../shared/scope.ts";
 import { fail } from "./failure.ts";
 import { formatTime, type Output } from "./output.ts";
 
+/** What `agent run` was asked to do. */
 export interface RunOptions {
   readonly dir: string;
   readonly api?: string;

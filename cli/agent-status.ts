@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { openServerClock } from "../agent/clock.ts";
 import { readIdentity, readTokens, type AgentApi, type AgentBrokers } from "../agent/state.ts";
 
+/** What a folder says. Times in seconds. */
 export interface AgentStatus {
   readonly dir: string;
   readonly clientId: string;

@@ -31,6 +31,7 @@ interface SubscribeFlags extends ApiOption {
 
 const maxPayloadBytes = 262_144;
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   withDir(noun.command("enrol"))
     .description("make a key, have it certified with a ticket, and learn where the brokers are")

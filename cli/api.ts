@@ -28,6 +28,7 @@ interface CreateOptions {
   readonly bearer?: boolean;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("create")

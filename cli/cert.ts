@@ -16,6 +16,7 @@ interface ListOptions {
   readonly project?: string;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("list")

@@ -18,6 +18,7 @@ interface ProjectOption {
   readonly project?: string;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("create")

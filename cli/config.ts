@@ -60,6 +60,7 @@ export interface UpFlags {
   readonly logLevel?: string;
 }
 
+/** What `postern up` runs with. */
 export interface UpSettings {
   readonly dataDir: string;
   readonly host: string | undefined;

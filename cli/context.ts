@@ -10,6 +10,7 @@ import { fail, failUsage } from "./failure.ts";
 import type { AdminAccess, AdminClient } from "./admin-client.ts";
 import { createOutput, type Output } from "./output.ts";
 
+/** The options that every command takes. */
 export interface GlobalOptions {
   readonly json?: boolean;
   readonly url?: string;
@@ -18,6 +19,7 @@ export interface GlobalOptions {
   readonly data?: string;
 }
 
+/** What a command works with. */
 export interface Context {
   readonly options: GlobalOptions;
   readonly output: Output;
@@ -25,6 +27,7 @@ export interface Context {
   readonly withAdmin: <Result>(use: (admin: AdminClient) => Promise<Result>) => Promise<Result>;
 }
 
+/** Where an authority on this machine keeps its data unless told otherwise. */
 export const defaultDataDir = "./postern-data";
 
 /** The context of the command that runs. */

@@ -11,6 +11,7 @@ interface SigningKey {
   readonly created_at: number;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("list")

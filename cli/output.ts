@@ -4,12 +4,14 @@
  */
 import { printable } from "../agent/failure.ts";
 
+/** Where a command says what came of it. */
 export interface Output {
   readonly json: boolean;
   /** Prints the value as JSON, or the text. */
   print(value: unknown, text: () => string): void;
 }
 
+/** Prints JSON or text, on stdout unless told otherwise. */
 export function createOutput(json: boolean, write: (line: string) => void = writeLine): Output {
   return { json, print: (value, text) => write(json ? JSON.stringify(value) : text()) };
 }
@@ -52,6 +54,7 @@ export function formatTime(seconds: number): string {
   return Number.isNaN(date.getTime()) ? "never" : `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
+/** The items in one line. */
 export function formatList(items: readonly string[], whenEmpty = "-"): string {
   return items.length === 0 ? whenEmpty : items.join(" ");
 }

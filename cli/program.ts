@@ -49,7 +49,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
 }
 
 /** The tree with the nouns that the arguments name loaded, and the others by name only. */
-export async function buildProgram(args: readonly string[]): Promise<Command> {
+async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command("postern")
     .description("Identity, compact tokens and authorization for devices that speak MQTT.")
     .option("--json", "print JSON")

@@ -9,6 +9,7 @@ interface Project {
   readonly created_at: number;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("create")

@@ -19,6 +19,7 @@ interface PermissionOptions {
   readonly scope?: string[];
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   withPermissions(noun.command("create").description("create a role"))
     .requiredOption("--api <name>", "api that it is about")

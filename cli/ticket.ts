@@ -33,6 +33,7 @@ interface CreateOptions {
   readonly ttl?: number;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("create")

@@ -2,6 +2,7 @@
 import { formatPermission } from "../shared/scope.ts";
 import { inspectToken } from "../shared/token.ts";
 
+/** What a token says of itself. */
 export interface TokenDescription {
   readonly format: string;
   readonly bytes: number;

@@ -29,6 +29,7 @@ interface TokenAnswer {
   readonly scope?: string;
 }
 
+/** Adds the commands of this noun. */
 export function define(noun: Command): void {
   noun
     .command("get")
@@ -122,7 +123,7 @@ async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer
   return { access_token: text, token_type: "pop", expires_in: expiresInSeconds };
 }
 
-/** Permissions become the text form of RFC 9431, section 3; anything else is scopes as they are. */
+/** Permissions become the text form of RFC 9431, section 2.3; anything else is scopes as they are. */
 async function encodeWish(scopes: readonly string[]): Promise<string> {
   const { encodeScopeText, parsePermission } = await import("../shared/scope.ts");
   const permissions = scopes.filter((scope) => /^(pub|sub|pubsub):/.test(scope));

@@ -7,6 +7,7 @@ import { contextOf } from "./context.ts";
 import { parseHost, parsePort } from "./duration.ts";
 import type { UpFlags } from "./config.ts";
 
+/** Adds the options and the action; this noun has no verbs. */
 export function define(noun: Command): void {
   noun
     .option("--config <file>", "settings in TOML")

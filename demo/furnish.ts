@@ -6,7 +6,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AdminFailure, type AdminClient } from "../cli/admin-client.ts";
 
+/** The demo's project. */
 export const project = "home";
+/** The demo's api. */
 export const api = "telemetry";
 /** The agent on this machine. */
 export const device = "gateway";

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const executable = fileURLToPath(new URL("../cli/main.js", import.meta.url));
 
+/** A command that runs. */
 export interface RunningCommand {
   /** The first line on its stdout. */
   firstLine(): Promise<string>;
@@ -17,6 +18,7 @@ export interface RunningCommand {
   stop(): Promise<void>;
 }
 
+/** Starts `postern` with these arguments. */
 export function startCommand(args: readonly string[]): RunningCommand {
   const child = spawn(process.execPath, [executable, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   let lastError = "";

@@ -9,6 +9,7 @@ import { readCoseKey, toCoseKey, type PublicKey } from "./cose-key.ts";
 import { Refusal, refuse, type OauthError } from "./refusal.ts";
 import { decodeScope, encodeScope, type Grant } from "./scope.ts";
 
+/** Media type of these messages. */
 export const ACE_CBOR = "application/ace+cbor";
 
 /** Parameters (RFC 9200, table 5; RFC 9201, table 1). `client_assertion` is of the private-use range. */
@@ -45,6 +46,7 @@ const errorCodes: Record<OauthError, number> = {
   server_error: 1,
 };
 
+/** A request for a token, and what of it says who asks. */
 export interface TokenRequest {
   readonly audience?: string;
   readonly scope?: readonly Grant[] | string;
@@ -57,6 +59,7 @@ export interface TokenRequest {
   readonly wantsProfile?: boolean;
 }
 
+/** The answer to a request that was granted. */
 export interface TokenResponse {
   readonly accessToken: Uint8Array;
   readonly expiresIn: number;
@@ -66,6 +69,7 @@ export interface TokenResponse {
   readonly profile?: boolean;
 }
 
+/** Writes a token request; the grant is always client_credentials. */
 export function encodeTokenRequest(request: TokenRequest): Uint8Array {
   const map = new Map<Cbor, Cbor>([[parameter.grantType, clientCredentials]]);
   if (request.audience !== undefined) map.set(parameter.audience, request.audience);
@@ -99,6 +103,7 @@ export function readTokenRequest(body: Uint8Array): TokenRequest {
   };
 }
 
+/** Writes the answer to a token request. */
 export function encodeTokenResponse(response: TokenResponse): Uint8Array {
   const map = new Map<Cbor, Cbor>([
     [parameter.accessToken, response.accessToken],
@@ -110,6 +115,7 @@ export function encodeTokenResponse(response: TokenResponse): Uint8Array {
   return encode(map);
 }
 
+/** Reads the answer to a token request. Throws `cbor.*` and `request.malformed`. */
 export function readTokenResponse(body: Uint8Array): TokenResponse {
   const map = asMap(decode(body, { anyOrder: true }));
   const accessToken = asBytes(map.get(parameter.accessToken), "access_token");
@@ -135,6 +141,7 @@ export function encodeTokenError(error: OauthError, description?: string): Uint8
   return encode(map);
 }
 
+/** Reads an error body. Throws `cbor.*` and `request.malformed`. */
 export function readTokenError(body: Uint8Array): { readonly error: OauthError; readonly description?: string } {
   const map = asMap(decode(body, { anyOrder: true }));
   const code = map.get(parameter.error);

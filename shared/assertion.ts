@@ -17,6 +17,7 @@ import { Refusal, refuse } from "./refusal.ts";
 /** Longest `cti` or `jti` of an assertion: it is kept until it expires. */
 export const MAX_ASSERTION_ID_BYTES = 64;
 
+/** What an assertion says. Times in seconds since 1970. */
 export interface AssertionClaims {
   readonly iss: string;
   readonly sub: string;
@@ -27,11 +28,13 @@ export interface AssertionClaims {
   readonly id: Uint8Array;
 }
 
+/** An assertion that is read and not yet verified. */
 export interface Assertion {
   readonly claims: AssertionClaims;
   isSignedBy(key: PublicKey): boolean;
 }
 
+/** Signs an assertion as a CWT, for CBOR requests. */
 export function mintCwtAssertion(claims: AssertionClaims, signer: Signer): Uint8Array {
   const map = new Map<Cbor, Cbor>([
     [claimKey.iss, claims.iss],
@@ -44,6 +47,7 @@ export function mintCwtAssertion(claims: AssertionClaims, signer: Signer): Uint8
   return signCwt(map, signer);
 }
 
+/** Signs an assertion as a JWT, for JSON and form requests. */
 export function mintJwtAssertion(claims: AssertionClaims, signer: Signer): string {
   const { id, ...rest } = claims;
   return signJwt({ ...rest, jti: toBase64url(id) }, "JWT", signer);

@@ -11,9 +11,11 @@ import { refuse } from "./refusal.ts";
 
 /** What the codec carries. Byte strings are `Uint8Array`, maps `Map`; integers of 2³² and more come back as `bigint`. */
 export type Cbor = number | bigint | string | boolean | null | Uint8Array | Cbor[] | CborMap | Tag;
+/** A map in any order; it is written in that of its encoded keys. */
 export type CborMap = Map<Cbor, Cbor>;
 export { Tag };
 
+/** What {@link decode} lets pass. */
 export interface DecodeOptions {
   /** Accept maps in any key order: for requests of peers that do not sort. Default false. */
   readonly anyOrder?: boolean;

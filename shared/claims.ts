@@ -34,6 +34,7 @@ export const claimKey = { iss: 1, sub: 2, aud: 3, exp: 4, nbf: 5, iat: 6, cti: 7
 /** Confirmation method of RFC 8747 3.1. */
 const COSE_KEY = 1;
 
+/** The claims of a CWT. A confirmation by certificate is the caller's mistake (TypeError). */
 export function toCwtClaims(claims: Claims): CborMap {
   const map = new Map<Cbor, Cbor>([
     [claimKey.iss, claims.iss],
@@ -54,6 +55,7 @@ export function toCwtClaims(claims: Claims): CborMap {
   return map;
 }
 
+/** Reads the claims of a CWT. Throws `token.claims`, `token.scope` and `key.*`. */
 export function readCwtClaims(map: CborMap): Claims {
   const scope = map.get(claimKey.scope);
   const claims = {
@@ -72,6 +74,7 @@ export function readCwtClaims(map: CborMap): Claims {
   };
 }
 
+/** The claims of a JWT, with `client_id` as RFC 9068 wants it. */
 export function toJwtClaims(claims: Claims): Record<string, unknown> {
   return {
     iss: claims.iss,
@@ -89,6 +92,7 @@ export function toJwtClaims(claims: Claims): Record<string, unknown> {
   };
 }
 
+/** Reads the claims of a JWT. Throws `token.claims`, `key.*` and `base64url.malformed`. */
 export function readJwtClaims(payload: Record<string, unknown>): Claims {
   const { iss, sub, aud, exp, iat, nbf, jti, cnf, scope } = payload;
   return {

@@ -18,6 +18,7 @@ export interface PublicKey {
   readonly thumbprint: string;
 }
 
+/** A P-256 public key as a JWK, coordinates in base64url. */
 export interface PublicJwk {
   readonly kty: "EC";
   readonly crv: "P-256";
@@ -112,6 +113,7 @@ export function jwkThumbprint(key: PublicKey): string {
   return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest("base64url");
 }
 
+/** Whether two keys are the same point. */
 export function samePublicKey(a: PublicKey, b: PublicKey): boolean {
   return a.thumbprint === b.thumbprint;
 }

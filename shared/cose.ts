@@ -17,6 +17,7 @@ export const ES256 = -7;
 /** CBOR tag of COSE_Sign1. */
 export const SIGN1_TAG = 18;
 
+/** A COSE_Sign1 that is read and not yet verified. */
 export interface Sign1 {
   readonly protected: CborMap;
   readonly unprotected: CborMap;

@@ -14,6 +14,7 @@ export interface Signer {
   sign(message: Uint8Array): Uint8Array;
 }
 
+/** Length of r‖s. */
 export const SIGNATURE_BYTES = 64;
 
 /** A signer on node:crypto. Throws `key.type` or `key.curve` for a key that is not P-256. */

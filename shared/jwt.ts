@@ -54,6 +54,7 @@ export function readJwt(text: string): Jwt {
   return { kid, type: typ, payload, signed: Buffer.from(`${parts[0]}.${parts[1]}`), signature };
 }
 
+/** Whether the signature is one by this key. */
 export function isSignedBy(jwt: Jwt, key: PublicKey): boolean {
   return verifyEs256(key, jwt.signed, jwt.signature);
 }

@@ -1,5 +1,5 @@
 /**
- * Proof of possession over the TLS exporter (RFC 9431, sections 2.2.4.2.1 and 2.2.5): the client signs 32 bytes that both
+ * Proof of possession over the TLS exporter (RFC 9431, sections 2.2.4.2.1 and 6.1): the client signs 32 bytes that both
  * ends derive from this TLS connection and nobody can derive from another.
  *
  * TLS 1.3 only: in 1.2 an empty context and none give different values. Signatures are ES256 as r‖s; RFC 9431 leaves
@@ -10,7 +10,9 @@ import type { PublicKey } from "./cose-key.ts";
 import { SIGNATURE_BYTES, verifyEs256 } from "./es256.ts";
 import { refuse } from "./refusal.ts";
 
+/** Label of the exporter (RFC 9431, section 7.1). */
 export const EXPORTER_LABEL = "EXPORTER-ACE-MQTT-Sign-Challenge";
+/** Length of the exported value. */
 export const EXPORTER_BYTES = 32;
 const emptyContext = Buffer.alloc(0);
 

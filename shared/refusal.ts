@@ -7,6 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 
+/** Error codes of the OAuth and ACE endpoints (RFC 6749, section 5.2; RFC 9200, section 5.8.3). */
 export type OauthError =
   | "invalid_request"
   | "invalid_client"
@@ -149,7 +150,6 @@ export const meanings = {
   "request.key": badKey,
   "request.unbound": { ...badBody, says: "this api takes tokens bound to a key only" },
   "request.profile": { http: 400, oauth: "incompatible_ace_profiles", connack: 4, says: "no common profile" },
-  "request.tls": { ...badBody, says: "the request needs another TLS version" },
 
   // the registry
   "admin.key": { http: 401, oauth: "invalid_client", connack: 4, says: "the key is not accepted" },
@@ -168,7 +168,6 @@ export const meanings = {
   "deliver.topic": notAllowed,
   "session.expired": notAllowed,
   "session.closed": notAllowed,
-  "mqtt.protocol": { ...badBody, connack: 5 },
 
   // limits and our own faults
   "rate.limited": { http: 429, oauth: "invalid_request", connack: 5, says: "too many requests" },
@@ -176,6 +175,7 @@ export const meanings = {
   internal: { http: 500, oauth: "server_error", connack: 5, says: "the service failed" },
 } as const satisfies Record<string, Meaning>;
 
+/** Why something is refused: the names in {@link meanings} and no other. */
 export type Reason = keyof typeof meanings;
 
 /** An expected no. `id` is what an operator looks up; `detail` is for operators only and holds nothing secret. */

@@ -1,6 +1,6 @@
 /**
- * What a client may publish and subscribe: grants, their AIF-MQTT encodings (RFC 9431, section 3, over RFC 9237), and
- * the algebra on them.
+ * What a client may publish and subscribe: grants, their AIF-MQTT encodings (RFC 9431, section 2.3, over RFC 9237),
+ * and the algebra on them.
  *
  * An allow-list: nothing is permitted unless one grant covers it. An empty list is a scope that allows nothing.
  */
@@ -66,7 +66,7 @@ export function formatPermission(grant: Grant): string {
 }
 
 /** Checks a filter in which `${client}`, `${name}` and `${project}` may stand for whole levels. */
-export function assertPermissionFilter(filter: string): void {
+function assertPermissionFilter(filter: string): void {
   for (const level of filter.split("/")) {
     if (level.includes("${") && !placeholders.has(level)) {
       refuse("registry.invalid", "a placeholder is ${client}, ${name} or ${project} and stands for a whole level");
@@ -140,6 +140,7 @@ export interface Permissions {
   readonly sub: ReadonlyArray<readonly string[]>;
 }
 
+/** Splits the filters of grants, by what they permit. */
 export function toPermissions(grants: readonly Grant[]): Permissions {
   const levelsOf = (permitted: readonly Grant[]): string[][] => permitted.map(({ filter }) => filter.split("/"));
   return { pub: levelsOf(grants.filter(({ pub }) => pub)), sub: levelsOf(grants.filter(({ sub }) => sub)) };

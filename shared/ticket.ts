@@ -7,6 +7,7 @@ import { fromBase64url, toBase64url } from "./base64url.ts";
 import { decode, encode } from "./cbor.ts";
 import { Refusal, refuse } from "./refusal.ts";
 
+/** What a ticket says. */
 export interface Ticket {
   /** Base URL of the authority, for example `https://localhost:8443`. */
   readonly authority: string;
@@ -17,6 +18,7 @@ export interface Ticket {
 
 const prefix = "pt1_";
 
+/** The text that {@link parseTicket} reads. */
 export function formatTicket({ authority, pin, secret }: Ticket): string {
   return prefix + toBase64url(encode([authority, Buffer.from(pin, "hex"), secret]));
 }

@@ -2,8 +2,8 @@
  * Access tokens, whichever their format: telling CWT from JWT, verifying, and the hashes under which they are revoked
  * (RFC 9770, section 4).
  *
- * Verification follows the order of RFC 9431 (section 2.2.3): signature by a known key of the issuer, issuer, expiry,
- * audience, scope, confirmation. Proof of possession is for the caller: it depends on the connection.
+ * Verification follows RFC 9431 (section 2.2.5) and RFC 9200 (section 5.10.1.1): signature by a known key of the issuer, then
+ * issuer, expiry, audience. Proof of possession is for the caller: it depends on the connection.
  */
 import { createHash } from "node:crypto";
 import { fromBase64url, toBase64url } from "./base64url.ts";
@@ -15,6 +15,7 @@ import { isSignedBy, readJwt } from "./jwt.ts";
 import { Refusal, refuse } from "./refusal.ts";
 import type { Grant } from "./scope.ts";
 
+/** The two formats of access tokens. */
 export type TokenFormat = "cwt" | "jwt";
 
 /** A token as bytes: the CWT, or the ASCII of the JWT. */
@@ -39,13 +40,13 @@ export interface TokenExpectation {
   keyFor(kid: string): PublicKey | undefined;
   isAudience(audience: string): boolean;
   readonly nowSeconds: number;
-  /** How far `iat` and `nbf` may lie ahead. Default 60. `exp` has no tolerance. */
-  readonly skewSeconds?: number;
 }
 
-/** Longest token in bytes (contract, section 7). */
+/** Longest token in bytes (docs/protocol.md, section 12). */
 export const MAX_TOKEN_BYTES = 4096;
 const maxTokenText = Math.ceil((MAX_TOKEN_BYTES * 4) / 3);
+/** How far `iat` and `nbf` may lie ahead. `exp` has no tolerance. */
+const skewSeconds = 60;
 
 /** Tells the format of what was presented: CWT bytes, base64url(CWT), or a JWT; text as string or as bytes. */
 export function toToken(presented: string | Uint8Array): Token {
@@ -72,7 +73,7 @@ export function verifyToken(presented: string | Uint8Array, expected: TokenExpec
   if (read.kid === undefined || key === undefined) return refuse("token.key-unknown", `kid ${read.kid ?? "absent"}`);
   read.verify(key);
   const claims = read.claims();
-  const latest = expected.nowSeconds + (expected.skewSeconds ?? 60);
+  const latest = expected.nowSeconds + skewSeconds;
   if (claims.iss !== expected.issuer) refuse("token.issuer");
   if (claims.exp <= expected.nowSeconds) refuse("token.expired");
   if (claims.iat > latest || (claims.nbf ?? 0) > latest) refuse("token.not-yet-valid");

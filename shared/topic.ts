@@ -1,6 +1,6 @@
 /**
  * Topic names and filters: what is well-formed, and when one filter lies within another (MQTT 3.1.1, section 4.7;
- * RFC 9431, section 3: what is asked must equal or be a subset of one granted filter).
+ * RFC 9431, section 2.3: what is asked must equal or be a subset of one granted filter).
  *
  * Stricter than MQTT: no control characters, no U+FFFD (what broken UTF-8 decodes to, so that two byte strings would
  * become one name), at most 32 levels and 512 bytes.

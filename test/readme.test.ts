@@ -44,3 +44,12 @@ test("every postern command in it exists, with the options it is given", () => {
     expect(stdout).toContain(`Usage: postern ${names.join(" ")}`);
   }
 });
+
+test("every npm script in it exists", () => {
+  const { scripts } = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as {
+    scripts: Record<string, string>;
+  };
+  const named = [...readme.matchAll(/npm (?:run ([a-z:]+)|(start|test))/g)].map(([, script, own]) => script ?? own!);
+  expect(named).toContain("build");
+  expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+});

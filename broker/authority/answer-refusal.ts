@@ -1,6 +1,6 @@
 /**
  * How the authority says no, in the language of whoever asked: RFC 6749 5.2 JSON or RFC 9200 5.8.3 CBOR on OAuth paths, RFC
- * 9457 problem details under `/v1`, a line of text on EST (RFC 8951, section 3.3).
+ * 9457 problem details under `/v1`, a line of text on EST (RFC 8951, section 5).
  *
  * The precise reason goes to the log under an id; the peer is told the vague sentence and the id. Only the holder of the
  * admin key is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
@@ -15,6 +15,7 @@ import { InvalidFields, type FieldError } from "./registry-fields.ts";
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
 export type Dialect = "oauth" | "v1" | "v1-client" | "est";
 
+/** Answers a request with what was thrown. */
 export type ErrorAnswer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
 
 const fastifyReasons: Readonly<Record<string, Reason>> = {

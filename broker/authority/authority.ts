@@ -8,6 +8,7 @@ import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
 import { defaultLimits, type AuthorityContext, type AuthorityLimits, type BrokerAddresses } from "./context.ts";
 import { openHttpServer } from "./http.ts";
 
+/** What an authority is made of and where it listens. */
 export interface AuthorityOptions {
   readonly registry: Registry;
   readonly ca: CertificateAuthority;
@@ -28,6 +29,7 @@ export interface AuthorityOptions {
   readonly limits?: Partial<AuthorityLimits> | undefined;
 }
 
+/** A running authority. */
 export interface Authority {
   /** The issuer, which is also where the authority is reached. */
   readonly url: string;

@@ -8,9 +8,11 @@ import type { FastifyInstance } from "fastify";
 import { ACE_CBOR } from "../../shared/ace.ts";
 import { refuse } from "../../shared/refusal.ts";
 
-export const ACE_JSON = "application/ace+json";
+const ACE_JSON = "application/ace+json";
+/** Media type of JSON. */
 export const JSON_TYPE = "application/json";
-export const FORM = "application/x-www-form-urlencoded";
+const FORM = "application/x-www-form-urlencoded";
+/** Media type of certification requests (RFC 7030, section 4.2.1). */
 export const PKCS10 = "application/pkcs10";
 
 /** The body of an OAuth request. `type` is what the answer comes in. */
@@ -58,7 +60,7 @@ export function readJson(bytes: Uint8Array): unknown {
 }
 
 /** Reads a form (RFC 6749, appendix B). Throws `request.malformed`. */
-export function readForm(text: string): Map<string, string> {
+function readForm(text: string): Map<string, string> {
   const fields = new Map<string, string>();
   for (const pair of text.split("&")) {
     if (pair === "") continue;

@@ -28,6 +28,7 @@ export interface ServerCredential {
   readonly key: string;
 }
 
+/** The CA of an installation. */
 export interface CertificateAuthority {
   readonly caPem: string;
   /** The same certificate in DER. */

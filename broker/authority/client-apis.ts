@@ -7,6 +7,7 @@ import type { Client } from "../registry/clients.ts";
 import type { Registry } from "../registry/registry.ts";
 import { grantsFor } from "../registry/grants.ts";
 
+/** An api, and what of it the client may use. */
 export interface ClientApi {
   readonly api: Api;
   readonly grants: readonly Grant[];

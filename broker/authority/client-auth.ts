@@ -15,7 +15,7 @@ import { findCertificate, liveCertificateKeys } from "../registry/certificates.t
 import { checkClientSecret, findClient, type Client } from "../registry/clients.ts";
 import { readBasic } from "./basic.ts";
 import { readFormText } from "./body.ts";
-import type { AuthorityContext } from "./context.ts";
+import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { hasPeerCertificate, readPeerCertificate } from "./peer-certificate.ts";
 
 /** What a request brings to prove who it is from. */
@@ -85,7 +85,7 @@ function byAssertion(
   const { claims } = assertion;
   if (claims.iss !== claims.sub) refuse("assertion.subject", "iss and sub differ");
   if (clientId !== undefined && clientId !== claims.sub) refuse("assertion.subject", "client_id is another");
-  const audiences = [context.issuer, `${context.issuer}/token`, `${context.issuer}/get-access-token`];
+  const audiences = [context.issuer, ...tokenPaths.map((path) => context.issuer + path)];
   if (!audiences.includes(claims.aud)) refuse("assertion.audience");
   if (claims.exp <= nowSeconds) refuse("assertion.expired");
   if (claims.exp > nowSeconds + context.limits.assertionSeconds) refuse("assertion.lifetime", "exp is too far ahead");

@@ -5,6 +5,9 @@ import type { Logger } from "pino";
 import type { Registry } from "../registry/registry.ts";
 import type { CertificateAuthority } from "./certificates.ts";
 
+/** Where the token endpoint answers; metadata names the first. */
+export const tokenPaths = ["/token", "/get-access-token"] as const;
+
 /** Where the brokers are, as clients are told; null where a listener is off. Read at each request. */
 export interface BrokerAddresses {
   mqtts: string | null;
@@ -30,6 +33,7 @@ export interface AuthorityLimits {
   readonly requestMs: number;
 }
 
+/** What applies where an authority is told nothing else. */
 export const defaultLimits: AuthorityLimits = {
   bodyBytes: 16 * 1024,
   csrBytes: 4 * 1024,
@@ -40,6 +44,7 @@ export const defaultLimits: AuthorityLimits = {
   requestMs: 20_000,
 };
 
+/** What the routes share. */
 export interface AuthorityContext {
   readonly registry: Registry;
   /** The `iss` of every token: the origin under which the authority is reached, without a slash at the end. */

@@ -13,6 +13,7 @@ import { Pkcs10CertificateRequest } from "@peculiar/x509";
 import { readSpki, type PublicKey } from "../../shared/cose-key.ts";
 import { Refusal, refuse } from "../../shared/refusal.ts";
 
+/** What is taken from a request. */
 export interface CertificationRequest {
   readonly key: PublicKey;
   /** The distinguished name as text (RFC 4514), empty for none; nothing but the renewal of a certificate looks at it. */

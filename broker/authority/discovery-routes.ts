@@ -7,13 +7,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { encode } from "../../shared/cbor.ts";
 import { toCoseKey, toJwk } from "../../shared/cose-key.ts";
 import { publishedKeys } from "../registry/signing-keys.ts";
-import type { AuthorityContext } from "./context.ts";
+import { tokenPaths, type AuthorityContext } from "./context.ts";
 
 const metadataPath = "/.well-known/oauth-authorization-server";
 const jwksPath = "/.well-known/jwks.json";
 const coseKeysPath = "/.well-known/cose-keys";
 const maxAgeSeconds = 300;
 
+/** Registers metadata and key sets. */
 export function registerDiscoveryRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   scope.get(metadataPath, (request, reply) => {
     send(request, reply, "application/json", Buffer.from(JSON.stringify(metadata(context))));
@@ -35,7 +36,7 @@ export function registerDiscoveryRoutes(scope: FastifyInstance, context: Authori
 function metadata({ issuer }: AuthorityContext): Record<string, unknown> {
   return {
     issuer,
-    token_endpoint: `${issuer}/token`,
+    token_endpoint: issuer + tokenPaths[0],
     jwks_uri: `${issuer}${jwksPath}`,
     cose_keys_uri: `${issuer}${coseKeysPath}`,
     grant_types_supported: ["client_credentials"],

@@ -13,11 +13,12 @@ const certificates = "application/pkcs7-mime";
 const certificatesOnly = `${certificates}; smime-type=certs-only`;
 
 /**
- * What a request should hold (RFC 8951, section 3.2), a constant: id-ecPublicKey with the set of secp256r1, and
+ * What a request should hold (RFC 8951, section 4), a constant: id-ecPublicKey with the set of secp256r1, and
  * ecdsa-with-SHA256.
  */
 const attributes = Buffer.from("3021301506072a8648ce3d0201310a06082a8648ce3d03010706082a8648ce3d040302", "hex");
 
+/** Registers the four EST operations. */
 export function registerEstRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   scope.get(`${root}/cacerts`, (_request, reply) => {
     void send(reply, certificatesOnly, certsOnly(context.ca.caDer));

@@ -21,6 +21,7 @@ import { notePeerCertificate } from "./peer-certificate.ts";
 import { registerRegistryRoutes } from "./registry-routes.ts";
 import { registerSelfRoute } from "./self-route.ts";
 
+/** The server, made and not yet listening. */
 export interface HttpServer {
   /** Listens, and gives the port. */
   listen(port: number, host: string | undefined): Promise<number>;
@@ -57,7 +58,12 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
   await app.ready();
   const sockets = trackSockets(server);
   return {
-    listen: (port, host) => listen(server, port, host),
+    listen: async (port, host) => {
+      const taken = await listen(server, port, host);
+      // taking a connection can fail later too, for want of memory or files; nobody listening would end the process
+      server.on("error", (error) => context.log.error({ err: error }, "listener failed"));
+      return taken;
+    },
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();

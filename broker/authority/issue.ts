@@ -35,6 +35,7 @@ export interface TokenQuestion {
   readonly asksForDpop?: boolean;
 }
 
+/** A token that was issued and is on record, with what its client is told of it. */
 export interface TokenAnswer {
   readonly token: Token;
   readonly expiresInSeconds: number;

@@ -9,11 +9,10 @@ import { ACE_CBOR, encodeTokenResponse } from "../../shared/ace.ts";
 import { encodeScopeText } from "../../shared/scope.ts";
 import { presentToken } from "../../shared/token.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
-import type { AuthorityContext } from "./context.ts";
+import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { issueToken, type TokenAnswer } from "./issue.ts";
 
-export const tokenPaths = ["/token", "/get-access-token"] as const;
-
+/** Registers the token endpoint under its two paths. */
 export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   for (const path of tokenPaths) {
     scope.post(path, async (request, reply) => {

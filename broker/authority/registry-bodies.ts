@@ -130,33 +130,41 @@ export const answered = {
   SigningKey: z.object({ kid: z.string(), active: z.boolean(), created_at: seconds, jwk }),
 };
 
+/** One of the answers, by its name. */
 export type Answer<K extends keyof typeof answered> = z.output<(typeof answered)[K]>;
 
+/** A project as `/v1` shows it. */
 export function toProject({ slug, createdAt }: Project): Answer<"Project"> {
   return { slug, created_at: createdAt };
 }
 
+/** An api as `/v1` shows it. */
 export function toApi({ ttlSeconds, createdAt, topics, scopes, ...same }: Api): Answer<"Api"> {
   return { ...same, topics: [...topics], scopes: [...scopes], ttl_seconds: ttlSeconds, created_at: createdAt };
 }
 
+/** A role as `/v1` shows it. */
 export function toRole({ createdAt, permissions, scopes, ...same }: Role): Answer<"Role"> {
   return { ...same, permissions: permissions.map(formatPermission), scopes: [...scopes], created_at: createdAt };
 }
 
+/** A client as `/v1` shows it, without its secret. */
 export function toClient({ createdAt, roles, ...same }: Client): Answer<"Client"> {
   return { ...same, roles: [...roles], created_at: createdAt };
 }
 
+/** A ticket as `/v1` shows it, without its secret. */
 export function toTicketAnswer({ clientId, createdAt, expiresAt, roles, ...same }: TicketRecord): Answer<"Ticket"> {
   return { ...same, client: clientId, roles: [...roles], created_at: createdAt, ...expiry(expiresAt) };
 }
 
+/** A row of the audit log as `/v1` shows it. */
 export function toAuditEntry({ seq, at, event, actor, ...maybe }: AuditRecord): Answer<"AuditEntry"> {
   const { subject = null, reason = null, refusalId = null, facts = null } = maybe;
   return { seq, at, event, actor, subject, reason, refusal_id: refusalId, facts };
 }
 
+/** A certificate's record as `/v1` shows it. */
 export function toCertificate(record: CertificateRecord): Answer<"Certificate"> {
   return {
     serial: record.serial,
@@ -169,6 +177,7 @@ export function toCertificate(record: CertificateRecord): Answer<"Certificate"> 
   };
 }
 
+/** A signing key as `/v1` shows it: its public half. */
 export function toSigningKey({ kid, active, createdAt, key }: SigningKey): Answer<"SigningKey"> {
   return { kid, active, created_at: createdAt, jwk: toJwk(key) };
 }
@@ -178,6 +187,7 @@ export function expiry(atSeconds: number): { readonly expires: string; readonly 
   return { expires: new Date(atSeconds * 1000).toISOString().replace(".000Z", "Z"), expires_at: atSeconds };
 }
 
+/** Permissions that the schema let pass, as grants. */
 export function readPermissions(texts: readonly string[] | undefined): Grant[] | undefined {
   return texts?.map(parsePermission);
 }

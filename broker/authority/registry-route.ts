@@ -14,6 +14,7 @@ export interface RegistryContext {
   readonly ca: { readonly pin: string };
 }
 
+/** The methods of `/v1`. */
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** One row. `answers` names the schema in `answered`; `list` wraps it in `items`; without it the answer is 204. */
@@ -33,6 +34,7 @@ export interface Route {
 /** The names in a path; each route knows its own. */
 export type Params = Readonly<Record<"project" | "api" | "role" | "name" | "id", string>>;
 
+/** What a request brings, parsed by the row's schemas. */
 export interface RouteInput {
   readonly params: Params;
   readonly body: unknown;
@@ -40,7 +42,9 @@ export interface RouteInput {
 }
 
 const page = z.strictObject({ limit: limit(1_000), after: z.string().max(200).optional() });
+/** The query of the list of certificates. */
 export const certificatePage = page.extend({ client: z.string().max(200).optional() });
+/** The query of the audit log, which goes backwards. */
 export const auditPage = z.strictObject({
   limit: limit(100),
   before: z

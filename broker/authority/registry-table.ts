@@ -32,6 +32,7 @@ import {
 
 const project = "/v1/projects/:project";
 
+/** The rows, in the order of the document. */
 export const routes: readonly Route[] = [
   create("/v1/projects", "NewProject", "Project", "slug", ({ registry }, _, b) =>
     body.toProject(createProject(registry, b.slug)),

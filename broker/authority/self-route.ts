@@ -9,6 +9,7 @@ import { apisOf } from "./client-apis.ts";
 import { assertLive, authenticateClient } from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
 
+/** Registers `GET /v1/self`. */
 export function registerSelfRoute(scope: FastifyInstance, context: AuthorityContext): void {
   scope.get("/v1/self", (request, reply) => {
     const now = context.registry.nowSeconds();

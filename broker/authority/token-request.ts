@@ -28,8 +28,8 @@ export interface TokenRequest {
 
 const JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/** Also described in the OpenAPI document. */
-export const tokenRequestSchema = z.object({
+/** The parameters in JSON and form; the form's values are all text but for `req_cnf`. */
+const tokenRequestSchema = z.object({
   grant_type: z.string().optional(),
   audience: z.string().optional(),
   scope: z.string().optional(),

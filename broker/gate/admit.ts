@@ -1,6 +1,6 @@
 /**
- * Admits a CONNECT, or refuses it: the one place where a connection becomes a session (contract, section 5; RFC 9431,
- * sections 2.2.2 to 2.2.5).
+ * Admits a CONNECT, or refuses it: the one place where a connection becomes a session (RFC 9431, sections 2.2.2, 2.2.5,
+ * 2.3 and 6.1; docs/protocol.md, section 7).
  *
  * Read `admit` from top to bottom: every line assumes what the lines above have established. It is synchronous, does no
  * I/O and changes nothing; whoever calls it opens the session.

@@ -14,6 +14,7 @@ import { BoundedMap } from "./bounded-map.ts";
 import type { Session } from "./session.ts";
 import type { Tokens } from "./tokens.ts";
 
+/** The tokens that were put on the topic. */
 export interface AuthzInfo {
   /** Verifies and keeps a bound token; throws as a CONNECT with it would. */
   put(presented: Uint8Array, nowSeconds: number): VerifiedToken;

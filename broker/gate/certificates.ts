@@ -8,6 +8,7 @@ import type { DeviceCertificate } from "../../shared/device-certificate.ts";
 import type { Trust } from "../trust/trust.ts";
 import { BoundedMap } from "./bounded-map.ts";
 
+/** Verifies the certificates that clients present. */
 export interface Certificates {
   /** Whose certificate it is; throws `certificate.*` or `key.*`. */
   verify(certificate: X509Certificate, nowSeconds: number): DeviceCertificate;

@@ -23,12 +23,14 @@ export interface ConnectPacket {
   will?: { topic: string };
 }
 
+/** Aedes calls it with the CONNECT before it looks anything up. */
 export type PreConnect = (
   client: object,
   packet: ConnectPacket,
   done: (error: Error | null, isAllowed: boolean) => void,
 ) => void;
 
+/** Aedes calls it once for each CONNECT; `returnCode` is that of the CONNACK. */
 export type Authenticate = (
   client: object,
   username: string | undefined,
@@ -36,6 +38,7 @@ export type Authenticate = (
   done: (error: (Error & { returnCode: number }) | null, isAllowed: boolean | null) => void,
 ) => void;
 
+/** What the hooks for CONNECT ask. */
 export interface ConnectDesk {
   readonly desk: Desk;
   /** Learns which session an approved will belongs to. */
@@ -44,6 +47,7 @@ export interface ConnectDesk {
   readonly log: Logger;
 }
 
+/** The two hooks for CONNECT. */
 export function openConnect({ desk, wills, report, log }: ConnectDesk): {
   preConnect: PreConnect;
   authenticate: Authenticate;

@@ -1,5 +1,5 @@
 /**
- * What a CONNECT presents, told apart by its form alone (RFC 9431, section 2.2.5; contract, section 5).
+ * What a CONNECT presents, told apart by its form alone (RFC 9431, section 6.1; docs/protocol.md, section 7).
  *
  * No cryptography and nothing of trust here: sizes and forms are settled before anything is verified. The rule that
  * keeps the ways apart: with a user name `ace…`, a password of exactly 64 bytes is a signature; a bearer token is

@@ -30,6 +30,7 @@ import { forgetStored, grantFilter } from "./subscriptions.ts";
 import { openTokens } from "./tokens.ts";
 import { followTrust } from "./trust-news.ts";
 
+/** What a gate stands on. */
 export interface GateOptions {
   readonly trust: Trust;
   readonly log?: Logger | undefined;
@@ -51,6 +52,7 @@ export interface Hooks {
   authorizeForward<P extends { topic: string; brokerId?: string }>(client: object, packet: P): P | null;
 }
 
+/** An open gate: the hooks, and what the store and the embedding program ask. */
 export interface Gate {
   readonly hooks: Hooks;
   readonly sessions: Sessions;

@@ -22,6 +22,7 @@ export interface GateLimits {
   readonly refreshSeconds: number;
 }
 
+/** What applies where a gate is told nothing else. */
 export const defaultLimits: GateLimits = {
   strangers: 100,
   strangersPerAddress: 20,

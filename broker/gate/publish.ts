@@ -23,6 +23,7 @@ export interface PublishPacket {
   clientId?: string;
 }
 
+/** Aedes calls it for each PUBLISH and will; without a client for the will that a dead broker left. */
 export type AuthorizePublish = (
   client: object | null,
   packet: PublishPacket,
@@ -41,6 +42,7 @@ export interface PublishDesk {
 /** Nobody can subscribe to it, and the broker matches no stored wildcard with what starts `$SYS/`. */
 const consumedTopic = "$SYS/postern/consumed";
 
+/** The hook for PUBLISH. */
 export function openAuthorizePublish({ trust, wills, receive, report, sessionOf }: PublishDesk): AuthorizePublish {
   /** Whether a will that is due may be published: one of a live broker by its session, else by what it says itself. */
   const mayFire = (packet: PublishPacket): boolean => {

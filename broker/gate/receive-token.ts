@@ -15,6 +15,7 @@ import { dropUncovered } from "./subscriptions.ts";
 /** Calls back once: with nothing when the token was taken, else with what was thrown. */
 export type ReceiveToken = (session: Session, presented: Uint8Array, done: (error?: unknown) => void) => void;
 
+/** Opens the receiver, with its count of anonymous tokens. */
 export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
   const { sessions, authzInfo, limits, nowSeconds } = desk;
   const limiter = new RateLimiterMemory({ points: limits.strangerTokensPerMinute, duration: 60 });

@@ -16,6 +16,7 @@ export type Report = (error: unknown, client: object | null, at: Gateway, topic?
 /** What a peer chose is cut to this many characters. */
 const longestText = 128;
 
+/** Opens the reporter on a log. */
 export function openReport(log: Logger): Report {
   return (error, client, at, topic) => {
     const refusal = error instanceof Refusal ? error : new Refusal("internal");

@@ -1,7 +1,7 @@
 /**
  * What one live connection may do, and until when.
  *
- * Decides publish, subscribe and delivery from the grants by the subset rule of RFC 9431 (section 3). `may` does no I/O
+ * Decides publish, subscribe and delivery from the grants by the subset rule of RFC 9431 (section 2.3). `may` does no I/O
  * and, on a repeat, allocates nothing: decisions are kept per topic, a bounded number of them, until the grants change.
  */
 import { samePublicKey } from "../../shared/cose-key.ts";
@@ -16,6 +16,7 @@ import type { VerifiedToken } from "../../shared/token.ts";
 import { assertTopicFilter, assertTopicName, AUTHZ_INFO, SESSION_NEWS } from "../../shared/topic.ts";
 import type { Connection } from "./connection.ts";
 
+/** What a client does with a topic; a delivery is decided as `sub`. */
 export type Action = "pub" | "sub";
 
 /** What a session may do: from a token, from the roles of a certificate's client, or nothing but authz-info. */
@@ -121,7 +122,7 @@ export function refusalToPublish(grants: readonly Grant[] | Permissions, topic: 
 }
 
 /** Why these grants do not let a filter be subscribed, or null when they do. */
-export function refusalToSubscribe(grants: readonly Grant[] | Permissions, filter: string): Reason | null {
+function refusalToSubscribe(grants: readonly Grant[] | Permissions, filter: string): Reason | null {
   if (filter.startsWith("$share/")) return "subscribe.shared";
   const malformed = refusalIn(assertTopicFilter, filter);
   if (malformed !== null) return malformed;

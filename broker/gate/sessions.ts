@@ -10,6 +10,7 @@ import type { Session } from "./session.ts";
 /** What sessions are found by. A `stranger` is an anonymous client, by address, or `*` for all of them. */
 export type SessionIndex = "client" | "kid" | "token" | "certificate" | "stranger";
 
+/** The index of live sessions. */
 export interface Sessions {
   readonly size: number;
   open(session: Session): void;

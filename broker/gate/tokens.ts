@@ -14,6 +14,7 @@ import type { VerifiedToken } from "../../shared/token.ts";
 import type { Trust } from "../trust/trust.ts";
 import { BoundedMap } from "./bounded-map.ts";
 
+/** Verifies the tokens that clients present. */
 export interface Tokens {
   /** The verified token; throws `token.*`, `cose.*`, `cbor.*`, `key.*`. */
   verify(presented: string | Uint8Array, nowSeconds: number): VerifiedToken;

@@ -1,11 +1,12 @@
 /**
  * The options with which an Aedes broker becomes one that the gate guards: the hooks, the guarded persistence, and the
- * limits that go with them (contract, section 7). Our own emitter joins here.
+ * limits that go with them (docs/protocol.md, section 12). Our own emitter joins here.
  */
 import type { AedesOptions } from "aedes";
 import type { Gate } from "../gate/hooks.ts";
 import { guardPersistence } from "./store.ts";
 
+/** The options for a broker behind this gate. `persistence` default: the one in memory. */
 export function brokerOptions(gate: Gate, persistence?: object): AedesOptions {
   return {
     ...gate.hooks,

@@ -32,6 +32,7 @@ export interface Address {
   readonly host?: string | undefined;
 }
 
+/** An open port. */
 export interface Listener {
   readonly port: number;
   /** Uses another certificate for the handshakes to come. */
@@ -50,6 +51,7 @@ export interface Door {
 
 const maxPacketBytes = 256 * 1024;
 
+/** Opens MQTT over TLS. */
 export function listenTls(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
   const { accept, log } = door;
   const options = { ...tlsOptions(tls, door), noDelay: true, ALPNProtocols: ["mqtt"] };
@@ -58,6 +60,7 @@ export function listenTls(tls: ServerTls, address: Address, door: Door): Promise
   return listen(server, address, log, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
+/** Opens MQTT over WebSocket over TLS; other HTTP requests are answered 426. */
 export function listenWebSocket(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
   const { accept, log, handshakeMilliseconds } = door;
   const options = {

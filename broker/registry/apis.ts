@@ -12,8 +12,10 @@ import { statement } from "./database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 
+/** The two kinds of resource servers. */
 export type ApiKind = "mqtt" | "http";
 
+/** An api on record. */
 export interface Api {
   readonly project: string;
   readonly name: string;
@@ -30,6 +32,7 @@ export interface Api {
   readonly createdAt: number;
 }
 
+/** What an api is created from. */
 export interface NewApi {
   readonly project: string;
   readonly name: string;
@@ -96,6 +99,7 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Ap
   });
 }
 
+/** By name. Throws `registry.not-found` (project). */
 export function listApis(r: Registry, project: string): Api[] {
   getProject(r, project);
   return statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? ORDER BY name`).all(project).map(toApi);

@@ -7,6 +7,7 @@ import type { Reason } from "../../shared/refusal.ts";
 import { statement } from "./database.ts";
 import type { Registry } from "./registry.ts";
 
+/** What a row says. */
 export interface AuditEntry {
   /** What happened, `<thing>.<past participle>`: `client.created`, `token.issued`. */
   readonly event: string;
@@ -21,6 +22,7 @@ export interface AuditEntry {
   readonly facts?: Readonly<Record<string, unknown>> | undefined;
 }
 
+/** A row as it was written. */
 export interface AuditRecord extends AuditEntry {
   readonly seq: number;
   /** When, in seconds. */

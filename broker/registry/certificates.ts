@@ -8,6 +8,7 @@ import { findClient } from "./clients.ts";
 import { statement } from "./database.ts";
 import type { Registry } from "./registry.ts";
 
+/** A certificate on record. */
 export interface CertificateRecord {
   /** Lower case hex without leading zeros. */
   readonly serial: string;
@@ -20,6 +21,7 @@ export interface CertificateRecord {
   readonly issuedAt: number;
 }
 
+/** A certificate to be recorded. Times in seconds. */
 export interface NewCertificate {
   /** Hex, as X.509 tools print it. */
   readonly serial: string;
@@ -36,6 +38,7 @@ const keptSeconds = 90 * 86_400;
 /** Old keys end with their certificates; a client that renews all the time is not asked to be verified by each. */
 const maxLiveKeys = 4;
 
+/** Records a certificate, and drops those that ended long ago. */
 export function recordCertificate(r: Registry, certificate: NewCertificate): void {
   const { clientId, key, notBefore, notAfter, der, ticketId } = certificate;
   const serial = normalise(certificate.serial);

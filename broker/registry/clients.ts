@@ -14,8 +14,10 @@ import { allGrants } from "./grants.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 
+/** The three kinds of clients; a device has a key, the others a secret. */
 export type ClientKind = "device" | "service" | "app";
 
+/** A client on record. */
 export interface Client {
   readonly id: string;
   readonly project: string;
@@ -27,6 +29,7 @@ export interface Client {
   readonly createdAt: number;
 }
 
+/** What a client is created from. */
 export interface NewClient {
   readonly project: string;
   readonly name: string;
@@ -49,7 +52,7 @@ export function createClient(
       r.db,
       `INSERT INTO client (project, name, kind, enabled, secret_hash, created_at) VALUES (?, ?, ?, 1, ?, ?)
        ON CONFLICT DO NOTHING`,
-    ).run(project, name, kind, secret === undefined ? null : sha256(secret), r.nowSeconds());
+    ).run(project, name, kind, secret === undefined ? null : hashSecret(secret), r.nowSeconds());
     if (added.changes === 0) refuse("registry.conflict", `client ${id} exists or existed`);
     addRoles(r, project, name, roles);
     audit(r, { event: "client.created", actor, subject: id, facts: { kind, roles } });
@@ -145,7 +148,12 @@ export function checkClientSecret(r: Registry, id: string, secret: string): bool
   )
     .pluck()
     .get(project, name);
-  return timingSafeEqual(sha256(secret), stored ?? new Uint8Array(32)) && stored != null;
+  return timingSafeEqual(hashSecret(secret), stored ?? new Uint8Array(32)) && stored != null;
+}
+
+/** What is kept of a secret. Ours are random and long, so no slower hash is needed. */
+export function hashSecret(secret: string): Uint8Array {
+  return createHash("sha256").update(secret).digest();
 }
 
 /** Gives the client roles of its own project, those that it holds already included. Call it within a change. */
@@ -222,8 +230,4 @@ function splitId(id: string): { readonly project: string; readonly name: string 
   } catch {
     return undefined;
   }
-}
-
-function sha256(text: string): Uint8Array {
-  return createHash("sha256").update(text).digest();
 }

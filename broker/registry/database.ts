@@ -12,6 +12,7 @@ import { refuse } from "../../shared/refusal.ts";
 import { migrations } from "./migrations.ts";
 import { Sqlite } from "./sqlite.ts";
 
+/** An open SQLite file. */
 export type Database = BetterSqlite3.Database;
 export type Statement<Row> = BetterSqlite3.Statement<unknown[], Row>;
 

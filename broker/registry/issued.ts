@@ -1,10 +1,11 @@
 /**
- * Tokens that were issued, by their hashes (RFC 9770, section 3): what a revocation needs to know of them. The token
+ * Tokens that were issued, by their hashes (RFC 9770, section 4): what a revocation needs to know of them. The token
  * itself is not kept. A row goes soon after the token has expired.
  */
 import { statement } from "./database.ts";
 import type { Registry } from "./registry.ts";
 
+/** What is recorded of a token. */
 export interface IssuedToken {
   /** Hex; one for a CWT, two for a JWT. */
   readonly hashes: readonly string[];

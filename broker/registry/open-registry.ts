@@ -8,6 +8,7 @@ import { openDatabase } from "./database.ts";
 import { openTransactions, type Registry } from "./registry.ts";
 import { tellSigningKeys } from "./signing-keys.ts";
 
+/** Where the registry is, and whom it tells. */
 export interface RegistryOptions {
   /** Path of the SQLite file, or `:memory:`. */
   readonly file: string;
@@ -25,8 +26,13 @@ export function openRegistry(options: RegistryOptions): Registry {
     ...openTransactions(db),
     close: () => db.close(),
   };
-  tellSigningKeys(registry);
-  tellApis(registry);
-  tellClients(registry);
+  try {
+    tellSigningKeys(registry);
+    tellApis(registry);
+    tellClients(registry);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
   return registry;
 }

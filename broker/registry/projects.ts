@@ -7,6 +7,7 @@ import { ADMIN, audit } from "./audit.ts";
 import { statement } from "./database.ts";
 import type { Registry } from "./registry.ts";
 
+/** A project on record. */
 export interface Project {
   readonly slug: string;
   readonly createdAt: number;
@@ -26,6 +27,7 @@ export function createProject(r: Registry, slug: string, actor: string = ADMIN):
   });
 }
 
+/** By slug. */
 export function listProjects(r: Registry): Project[] {
   return statement<Project>(r.db, `${select} ORDER BY slug`).all();
 }

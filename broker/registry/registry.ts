@@ -9,6 +9,7 @@
 import type { TrustSink } from "../trust/trust.ts";
 import { statement, type Database } from "./database.ts";
 
+/** An open registry. */
 export interface Registry {
   readonly db: Database;
   readonly sink: TrustSink;
@@ -32,6 +33,7 @@ export interface Registry {
 
 const maxRemembered = 20_000;
 
+/** How the registry changes. */
 export type Transactions = Pick<Registry, "change" | "append" | "appendSoon" | "afterCommit" | "remember">;
 
 interface Waiting {
@@ -116,6 +118,8 @@ export function openTransactions(db: Database): Transactions {
     },
     afterCommit(then) {
       if (open === undefined) throw new TypeError("no transaction is open");
+      // the part that is open ends before the commit that it shares
+      if (isShared) throw new TypeError("a shared transaction has nothing to tell");
       open.news.push(then);
     },
     remember<T>(name: string, read: () => T): T {

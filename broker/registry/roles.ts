@@ -15,8 +15,7 @@ import { statement } from "./database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 
-export { grantsFor } from "./grants.ts";
-
+/** A role on record. */
 export interface Role {
   readonly project: string;
   readonly name: string;
@@ -29,6 +28,7 @@ export interface Role {
   readonly createdAt: number;
 }
 
+/** What a role is created from. */
 export interface NewRole {
   readonly project: string;
   readonly name: string;
@@ -76,6 +76,7 @@ export function updateRole(
   });
 }
 
+/** By name. Throws `registry.not-found` (project). */
 export function listRoles(r: Registry, project: string): Role[] {
   getProject(r, project);
   return statement<RoleRow>(r.db, `SELECT * FROM role WHERE project = ? ORDER BY name`).all(project).map(toRole);

@@ -12,6 +12,7 @@ import { audit, ITSELF } from "./audit.ts";
 import { statement } from "./database.ts";
 import type { Registry } from "./registry.ts";
 
+/** A key of the issuer, its public half. */
 export interface SigningKey {
   readonly kid: string;
   readonly key: PublicKey;

@@ -5,7 +5,7 @@
  * A use belongs to a key: who redeems again with the same key (the answer was lost) gets the same client and spends
  * nothing. The secret is kept as SHA-256 only; 20 random bytes need no slower hash.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { assertWithin } from "./apis.ts";
@@ -17,6 +17,7 @@ import {
   findClient,
   getClient,
   getLiveClient,
+  hashSecret,
   tellClient,
   type Client,
 } from "./clients.ts";
@@ -24,6 +25,7 @@ import { statement } from "./database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 
+/** A ticket on record. Times in seconds. */
 export interface TicketRecord {
   readonly id: string;
   readonly project: string;
@@ -38,6 +40,7 @@ export interface TicketRecord {
   readonly revoked: boolean;
 }
 
+/** What a ticket is created from. */
 export interface NewTicket {
   readonly project: string;
   /** Name of a client of the project; without `uses` and `roles`. */
@@ -71,7 +74,7 @@ export function createTicket(
       r.db,
       `INSERT INTO ticket (id, secret_hash, project, client, uses, used, created_at, expires_at)
        VALUES (?, ?, ?, ?, ?, 0, ?, ?)`,
-    ).run(id, sha256(secret), project, client ?? null, uses, now, expiresAt);
+    ).run(id, hashSecret(secret), project, client ?? null, uses, now, expiresAt);
     const add = statement(r.db, `INSERT INTO ticket_role (ticket, project, role) VALUES (?, ?, ?)`);
     for (const role of new Set(roles)) add.run(id, project, role);
     const facts = { client: client === undefined ? undefined : `${project}.${client}`, uses, roles, expiresAt };
@@ -139,7 +142,7 @@ function weigh(
   secret: string,
   key: PublicKey,
 ): { readonly ticket: TicketRecord; readonly client: Client | undefined; readonly again: boolean } {
-  const row = statement<TicketRow>(r.db, `${select} WHERE secret_hash = ?`).get(sha256(secret));
+  const row = statement<TicketRow>(r.db, `${select} WHERE secret_hash = ?`).get(hashSecret(secret));
   if (row === undefined) return refuse("ticket.unknown");
   const ticket = toTicket(row);
   if (ticket.revoked) refuse("ticket.revoked", ticket.id);
@@ -230,8 +233,4 @@ function toTicket(row: TicketRow): TicketRecord {
     expiresAt: row.expires_at,
     revoked: row.revoked_at !== null,
   };
-}
-
-function sha256(text: string): Uint8Array {
-  return createHash("sha256").update(text).digest();
 }

@@ -11,6 +11,7 @@ import { readCoseKeySet, readJwkSet } from "./key-set.ts";
 import type { KeySet } from "./key-set.ts";
 import type { TrustSink } from "./trust.ts";
 
+/** Where the keys are, and whom to tell of them. */
 export interface KeySourceOptions {
   /** `https:`, or `http:` on a loopback address. */
   readonly url: string;
@@ -18,17 +19,19 @@ export interface KeySourceOptions {
   readonly ca?: string | undefined;
   readonly sink: TrustSink;
   readonly log: Logger;
-  /** How often to look without being asked, and how often at most when asked. */
-  readonly everyMilliseconds?: number;
+  /** How often at most to look when asked. Default half a minute. */
   readonly atMostEveryMilliseconds?: number;
 }
 
+/** Keys that are kept current. */
 export interface KeySource {
   /** Fetches again unless that was done a moment ago. Never rejects. */
   readonly refresh: () => Promise<void>;
   close(): void;
 }
 
+/** How often to look without being asked. */
+const everyMilliseconds = 600_000;
 const fetchMilliseconds = 5000;
 const maxBytes = 64 * 1024;
 const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
@@ -55,13 +58,15 @@ export async function followKeys(options: KeySourceOptions): Promise<KeySource> 
   const refresh = (): Promise<void> => {
     if (pending === undefined && performance.now() - fetchedAt < atMostEvery) return Promise.resolve();
     pending ??= update()
-      .catch((error: unknown) => log.warn({ err: error, url: url.href }, "keys not fetched, the last ones stay"))
+      .catch((error: unknown) =>
+        log.warn({ err: error, url: url.origin + url.pathname }, "keys not fetched, the last ones stay"),
+      )
       .finally(() => (pending = undefined));
     return pending;
   };
 
   await update();
-  const timer = setInterval(() => void refresh(), options.everyMilliseconds ?? 600_000);
+  const timer = setInterval(() => void refresh(), everyMilliseconds);
   timer.unref();
   return { refresh, close: () => clearInterval(timer) };
 }

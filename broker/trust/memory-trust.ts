@@ -8,13 +8,16 @@ import { samePublicKey } from "../../shared/cose-key.ts";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import type { ApiTrust, ClientTrust, Trust, TrustNews, TrustSink } from "./trust.ts";
 
-/** The issuer is read at each use: an authority on port 0 learns its own name late. `knowsClients` defaults to true: a client nobody told of is unknown. */
+/** What a trust is told once. */
 export interface MemoryTrustOptions {
+  /** Read at each use: an authority on a port that the system chose knows its name only once it listens. */
   readonly issuer: string;
   readonly deviceAuthorities?: readonly X509Certificate[];
+  /** Default true: a client that nobody told of is unknown. */
   readonly knowsClients?: boolean;
 }
 
+/** Both faces of trust. */
 export type MemoryTrust = Trust & TrustSink;
 
 /** Opens an empty trust. */
@@ -29,7 +32,6 @@ export function createMemoryTrust(options: MemoryTrustOptions): MemoryTrust {
   };
 
   return {
-    // read each time: an authority on a port that the system chose knows its name only once it listens
     get issuer() {
       return options.issuer;
     },

@@ -18,7 +18,7 @@ function fileOf(toml: string): string {
 }
 
 describe("settings", () => {
-  it("have the contract's defaults", () => {
+  it("have defaults", () => {
     expect(readUpSettings({}, {})).toEqual({
       dataDir: "./postern-data",
       host: undefined,

@@ -1,5 +1,5 @@
 /**
- * The end of a token is the end of its session, within a second, unless a new token came in time (contract, section 5);
+ * The end of a token is the end of its session, within a second, unless a new token came in time (docs/protocol.md, section 8);
  * and the news of both on `$postern/session`. Tokens live five seconds here, the least an api allows.
  */
 import { beforeAll, describe, expect, it } from "vitest";

@@ -1,6 +1,6 @@
 /**
  * Whatever arrives on its ports, the process stays up, answers in the language of the protocol where it can, and serves
- * the others meanwhile (contract, sections 3 and 7).
+ * the others meanwhile.
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-/** MQTT over WebSocket over TLS, with MQTT.js as the client (contract, section 5). */
+/** MQTT over WebSocket over TLS, with MQTT.js as the client (docs/protocol.md, section 7). */
 import { get } from "node:https";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";

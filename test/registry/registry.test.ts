@@ -4,7 +4,8 @@ import { listAudit } from "../../broker/registry/audit.ts";
 import { recordCertificate, liveCertificateKeys } from "../../broker/registry/certificates.ts";
 import * as clients from "../../broker/registry/clients.ts";
 import { createProject, getProject, listProjects } from "../../broker/registry/projects.ts";
-import { createRole, getRole, grantsFor, listRoles, updateRole } from "../../broker/registry/roles.ts";
+import { grantsFor } from "../../broker/registry/grants.ts";
+import { createRole, getRole, listRoles, updateRole } from "../../broker/registry/roles.ts";
 import { parsePermission } from "../../shared/scope.ts";
 import { asText, refusal, newKey, NOW, openFarm, openFixture } from "./fixture.ts";
 

@@ -157,7 +157,7 @@ describe("well-formed names and filters", () => {
   );
 });
 
-describe("AIF-MQTT (RFC 9431, section 3)", () => {
+describe("AIF-MQTT (RFC 9431, section 2.3)", () => {
   const example: Grant[] = [
     { filter: "topic1", pub: true, sub: true },
     { filter: "topic2/#", pub: true, sub: false },
