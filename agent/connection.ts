@@ -172,6 +172,10 @@ export function createConnection(options: ConnectionOptions): Connection {
         failures = schedule.failuresAfterSession(failures, performance.now() - openedMs);
         events.emit("disconnected", failure);
       } catch (error) {
+        // whatever went wrong after it was open, it is not to live beside its successor
+        const left = session;
+        session = undefined;
+        void left?.close().catch(() => undefined);
         failure = toFailure(error, "connect");
         failures++;
         tell(failure);

@@ -6,9 +6,19 @@
  * and is what makes the agent enrolled. The private key never leaves the folder.
  */
 import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { RememberedTime } from "./clock.ts";
 import { AgentFailure } from "./failure.ts";
 
@@ -136,9 +146,14 @@ export function writeTokens(dir: string, cache: TokenCache): void {
   writeAtomically(dir, files.tokens, `${JSON.stringify(cache)}\n`);
 }
 
-/** Makes the folder, 0700. One that is there already keeps its mode: the files in it are 0600 in any case. */
+/**
+ * Makes the folder, 0700, and what leads to it. One that is there already keeps its mode: the files in it are 0600 in any
+ * case. Not node's own recursive way, which does not end on a file system that lets nothing be made.
+ */
 export function openDir(dir: string): void {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if (existsSync(dir)) return;
+  openDir(dirname(resolve(dir)));
+  mkdirSync(dir, { mode: 0o700 });
 }
 
 function isCachedToken(entry: unknown): entry is CachedToken {

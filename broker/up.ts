@@ -6,7 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Logger } from "pino";
 import { refuse } from "../shared/refusal.ts";
 import { writeFileAtomically } from "./authority/atomic-file.ts";
@@ -48,13 +48,15 @@ export interface Postern {
   close(): Promise<void>;
 }
 
+/** How often the server certificate is looked at, and renewed when little of its life is left. */
+const renewalCheckMs = 24 * 3600 * 1000;
+
 /** Starts everything, or nothing: what was opened is closed again when a later step fails. */
 export async function startPostern(options: PosternOptions): Promise<Postern> {
   const { dataDir, log } = options;
   const host = options.host ?? "localhost";
   const name = host.includes(":") ? `[${host}]` : host;
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  chmodSync(dataDir, 0o700);
+  makeDirectory(resolve(dataDir));
 
   const opened: Array<() => void | Promise<void>> = [];
   const close = async (): Promise<void> => {
@@ -107,6 +109,22 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       plainHost: options.mqttHost ?? "127.0.0.1",
     });
     opened.push(() => engine.close());
+
+    let current = tls.cert;
+    const renewServerCertificate = async (): Promise<void> => {
+      const renewed = await ca.issueServer([host]);
+      if (renewed.cert === current) return;
+      current = renewed.cert;
+      authority.renewTls(renewed);
+      engine.renewTls({ ...renewed, ca: ca.caPem });
+      log.info("server certificate renewed");
+    };
+    const renewal = setInterval(() => {
+      renewServerCertificate().catch((error: unknown) => log.error({ err: error }, "server certificate not renewed"));
+    }, renewalCheckMs);
+    renewal.unref();
+    opened.push(() => clearInterval(renewal));
+
     const mqtts = `mqtts://${name}:${engine.mqttsPort}`;
     const wss = `wss://${name}:${engine.wssPort}`;
     const mqtt = engine.mqttPort === null ? null : `mqtt://${options.mqttHost ?? "localhost"}:${engine.mqttPort}`;
@@ -119,6 +137,16 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     await close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
     throw error;
   }
+}
+
+/**
+ * Makes a directory that is its owner's alone, and what leads to it; one that is there is left as it is. Not node's own
+ * recursive way, which does not end on a file system that lets nothing be made.
+ */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 /** The administrator's key: made on the first run, readable by its owner alone. */

@@ -49,7 +49,11 @@ export async function runAgent(options: RunOptions): Promise<void> {
     });
   }
   // closing ends the attempts to connect; what they met is in the events
-  agent.connect().catch(() => undefined);
+  agent.connect().catch((error: unknown) => {
+    if (stop.signal.aborted) return;
+    failure = error;
+    stop.abort();
+  });
   await over;
   await agent.close();
   if (failure !== undefined) throw failure;

@@ -34,6 +34,8 @@ export interface Authority {
   /** The issuer, which is also where the authority is reached. */
   readonly url: string;
   readonly port: number;
+  /** Uses another server certificate from now on; connections stay. */
+  renewTls(tls: ServerCredential): void;
   close(): Promise<void>;
 }
 
@@ -57,7 +59,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const port = await server.listen(options.port, options.host);
   // before the first connection: nothing but promises lies between the socket and here
   if (issuer === "") issuer = `https://${options.hostName ?? "localhost"}:${String(port)}`;
-  return { url: issuer, port, close: () => server.close() };
+  return { url: issuer, port, renewTls: (tls) => server.renewTls(tls), close: () => server.close() };
 }
 
 /** An https URL without query, fragment and slash at the end (RFC 8414, section 2). Throws TypeError. */

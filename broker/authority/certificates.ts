@@ -13,7 +13,7 @@ import {
   X509Certificate,
   type KeyObject,
 } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { PublicKey } from "../../shared/cose-key.ts";
@@ -57,7 +57,6 @@ export async function openCertificateAuthority(
   directory: string,
   nowSeconds: () => number = () => Math.floor(Date.now() / 1000),
 ): Promise<CertificateAuthority> {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
   const privateKey = openPrivateKey(join(directory, "ca.key"));
   const publicKey = createPublicKey(privateKey);
   const issuer: Issuer = { name: commonName, signingKey: await toSigningKey(privateKey), publicKey };

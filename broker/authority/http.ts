@@ -7,6 +7,7 @@
  */
 import { constants } from "node:crypto";
 import { createServer, type Server } from "node:https";
+import type { SecureContextOptions } from "node:tls";
 import type { Socket } from "node:net";
 import { fastify, type FastifyInstance } from "fastify";
 import { refuse } from "../../shared/refusal.ts";
@@ -25,6 +26,8 @@ import { registerSelfRoute } from "./self-route.ts";
 export interface HttpServer {
   /** Listens, and gives the port. */
   listen(port: number, host: string | undefined): Promise<number>;
+  /** Uses another certificate for the handshakes to come. */
+  renewTls(credential: ServerCredential): void;
   /** Lets requests under way finish for a moment, then cuts what is left. */
   close(): Promise<void>;
 }
@@ -64,6 +67,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
       server.on("error", (error) => context.log.error({ err: error }, "listener failed"));
       return taken;
     },
+    renewTls: (renewed) => server.setSecureContext(secureContext(context, renewed)),
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
@@ -129,14 +133,9 @@ function notFound(
 
 function createTlsServer(context: AuthorityContext, credential: ServerCredential): Server {
   const server = createServer({
-    key: credential.key,
-    cert: credential.cert,
-    ca: context.ca.caPem,
-    minVersion: "TLSv1.2",
+    ...secureContext(context, credential),
     requestCert: true,
     rejectUnauthorized: false,
-    // a connection stands for one certificate from its first byte to its last
-    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     handshakeTimeout: handshakeTimeoutMs,
     headersTimeout: Math.min(headersTimeoutMs, context.limits.requestMs),
     requestTimeout: context.limits.requestMs,
@@ -157,6 +156,11 @@ function createTlsServer(context: AuthorityContext, credential: ServerCredential
     setTimeout(() => socket.destroy(), 1_000).unref();
   });
   return server;
+}
+
+function secureContext(context: AuthorityContext, { cert, key }: ServerCredential): SecureContextOptions {
+  // a connection stands for one certificate from its first byte to its last
+  return { cert, key, ca: context.ca.caPem, minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION };
 }
 
 function trackSockets(server: Server): Set<Socket> {

@@ -36,7 +36,7 @@ export interface Engine {
   readonly mqttPort: number | null;
   /** Uses another server certificate from now on; connections stay. */
   renewTls(tls: ServerTls): void;
-  /** Ends every connection and closes the gate. */
+  /** Ends every connection. The gate is for whoever opened it. */
   close(): Promise<void>;
 }
 
@@ -59,7 +59,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     const closing = listeners.map((listener) => listener.close());
     await new Promise<void>((resolve) => broker.close(() => resolve()));
     await Promise.all(closing);
-    gate.close();
   };
   const open = async (port: number | null | undefined, listen: (port: number) => Promise<Listener>) => {
     if (port === null || port === undefined) return null;

@@ -103,14 +103,14 @@ function tlsOptions(tls: ServerTls, { handshakeMilliseconds }: Door): TlsOptions
     ...contextOptions(tls),
     requestCert: true,
     rejectUnauthorized: false,
-    // a connection stands for one certificate and one exporter value from its first byte to its last
-    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     handshakeTimeout: handshakeMilliseconds,
   };
 }
 
 function contextOptions({ cert, key, ca }: ServerTls): SecureContextOptions {
-  return { cert, key, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) };
+  // a connection stands for one certificate and one exporter value from its first byte to its last
+  const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
+  return { cert, key, minVersion: "TLSv1.2", secureOptions, ...(ca !== undefined && { ca }) };
 }
 
 /**

@@ -17,6 +17,7 @@ export type Database = BetterSqlite3.Database;
 export type Statement<Row> = BetterSqlite3.Statement<unknown[], Row>;
 
 const busyTimeoutMs = 5_000;
+const unwritable: ReadonlySet<string> = new Set(["SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY"]);
 const prepared = new WeakMap<Database, Map<string, BetterSqlite3.Statement>>();
 
 /** Opens (and at first creates) the file, `:memory:` for none. Throws `registry.invalid` for a file it cannot read. */
@@ -38,17 +39,21 @@ export function openDatabase(file: string): Database {
 
 /**
  * Takes a data directory for this process: a lock on a file in it that the system lets go of when the process ends, however
- * that happens. Returns what gives it back; throws `registry.conflict` while another process has it.
+ * that happens. Returns what gives it back; throws `registry.conflict` while another process has it, and `registry.invalid`
+ * where nothing can be written.
  */
 export function lockDirectory(directory: string): () => void {
-  const lock = new Sqlite(join(directory, "lock"), { timeout: 0 });
+  let lock: Database | undefined;
   try {
+    lock = new Sqlite(join(directory, "lock"), { timeout: 0 });
     lock.pragma("locking_mode = EXCLUSIVE");
     lock.exec("BEGIN EXCLUSIVE");
   } catch (error) {
-    lock.close();
-    if ((error as { code?: string }).code !== "SQLITE_BUSY") throw error;
-    refuse("registry.conflict", `${directory} is in use by another process`);
+    lock?.close();
+    const code = (error as { code?: string }).code ?? "";
+    if (code === "SQLITE_BUSY") refuse("registry.conflict", `${directory} is in use by another process`);
+    if (unwritable.has(code)) refuse("registry.invalid", `${directory} is no directory that can be written to`);
+    throw error;
   }
   return () => void lock.close();
 }

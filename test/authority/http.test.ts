@@ -1,5 +1,6 @@
 /** The HTTPS server as such: media types, sizes, unknown paths, slow and broken peers, and what it does with any bytes. */
 import { connect as connectTcp } from "node:net";
+import { X509Certificate } from "node:crypto";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { once } from "node:events";
 import fc from "fast-check";
@@ -203,6 +204,25 @@ test("knows a device on a resumed TLS session", async () => {
   expect(await firstLine(again)).toBe("HTTP/1.1 200 OK");
   first.destroy();
   again.destroy();
+});
+
+test("uses a renewed certificate for new connections and keeps the old ones", async () => {
+  const own = await openFixture();
+  try {
+    const before = await openSocket(own, {});
+    const serial = before.getPeerX509Certificate()?.serialNumber;
+    const renewed = await own.ca.issueServer(["another.example"]);
+    own.authority.renewTls(renewed);
+    const after = await openSocket(own, {});
+    expect(after.getPeerX509Certificate()?.serialNumber).toBe(new X509Certificate(renewed.cert).serialNumber);
+    expect(after.getPeerX509Certificate()?.serialNumber).not.toBe(serial);
+    before.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect(await firstLine(before)).toBe("HTTP/1.1 200 OK");
+    before.destroy();
+    after.destroy();
+  } finally {
+    await own.close();
+  }
 });
 
 test("cuts a request that does not come to an end", async () => {

@@ -1,6 +1,6 @@
 /** What goes wrong at the start of `postern up`: one line that says it, exit code 1 or, for wrong usage, 2. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -107,6 +107,12 @@ describe("the data folder", () => {
     const outcome = await up(`--data ${join(file, "data")} ${freePorts}`);
     expect(outcome).toEqual(failed(/[^\n]+/));
     expect(outcome.stderr).toContain(file);
+  });
+
+  it.skipIf(!existsSync("/proc/self"))("is in a place where nothing can be made", async () => {
+    const outcome = await up(`--data /proc/postern/data ${freePorts}`);
+    expect(outcome).toEqual(failed(/[^\n]+/));
+    expect(outcome.stderr).toContain("/proc/postern");
   });
 
   it.skipIf(!canStart)("cannot be made", async () => {

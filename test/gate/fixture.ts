@@ -167,6 +167,7 @@ export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fix
     async close() {
       for (const wire of wires) wire.drop();
       await engine.close();
+      gate.close();
     },
   };
   return fixture;

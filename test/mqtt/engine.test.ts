@@ -107,6 +107,7 @@ it("closes who says nothing, before the handshake, before the upgrade and before
   await Promise.all(silent.map((socket) => once(socket, "close")));
   expect(silent.every((socket) => socket.destroyed)).toBe(true);
   await engine.close();
+  gate.close();
 });
 
 it("stays up for bytes that are not MQTT", async () => {
@@ -143,6 +144,7 @@ it("opens all of its doors or none", async () => {
   const server = await f.authority.server();
   const options = { gate, tls: server, host: "localhost", mqttsPort: 0, wssPort: f.engine.mqttsPort! };
   await expect(startEngine(options)).rejects.toThrow("EADDRINUSE");
+  gate.close();
 });
 
 it("binds plain MQTT to the loopback address, and only when asked", async () => {
@@ -151,6 +153,7 @@ it("binds plain MQTT to the loopback address, and only when asked", async () => 
   const engine = await startEngine({ gate, tls: server, mqttsPort: 0 });
   expect([engine.wssPort, engine.mqttPort]).toEqual([null, null]);
   await engine.close();
+  gate.close();
 });
 
 it("ends every connection when it closes", async () => {
