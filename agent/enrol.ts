@@ -8,13 +8,13 @@
  */
 import { createHash, createPrivateKey, generateKeyPairSync, timingSafeEqual } from "node:crypto";
 import { X509Certificate, type KeyObject } from "node:crypto";
-import { readClientId } from "../shared/names.ts";
 import { Refusal } from "../shared/refusal.ts";
 import { parseTicket, type Ticket } from "../shared/ticket.ts";
 import { requestSelf } from "./authority.ts";
-import { openServerClock, readDateHeader, type ServerClock } from "./clock.ts";
-import { AgentFailure, printable, toFailure } from "./failure.ts";
-import { readRetryAfter, sendHttps, type HttpsResponse } from "./request.ts";
+import { openServerClock } from "./clock.ts";
+import * as est from "./est.ts";
+import { AgentFailure } from "./failure.ts";
+import { sendHttps } from "./request.ts";
 import * as state from "./state.ts";
 
 /** Redeems the ticket into `dir` and returns what the agent now is. Rejects `refused` when it is enrolled already. */
@@ -27,8 +27,15 @@ export async function enrol(ticketText: string, dir: string): Promise<state.Enro
   const clock = openServerClock();
   const privateKey = readOrCreateKey(dir);
   const ca = await fetchPinnedCa(ticket);
-  const certificatePem = await fetchCertificate(ticket, ca, privateKey, clock);
-  const clientId = verifyCertificate(certificatePem, ca, privateKey);
+  const certificatePem = await est.requestCertificate({
+    url: new URL("/.well-known/est/simpleenroll", ticket.authority),
+    caPem: ca.toString(),
+    privateKey,
+    clock,
+    authorization: `Basic ${Buffer.from(`:${ticket.secret}`).toString("base64")}`,
+    otherwise: "the ticket was refused",
+  });
+  const clientId = est.verifyCertificate(certificatePem, ca, privateKey);
   const caPem = ca.toString();
   const identity = { keyPem: toPem(privateKey), certificatePem, caPem };
   const self = await requestSelf(ticket.authority, identity, clock);
@@ -62,9 +69,9 @@ function readOrCreateKey(dir: string): KeyObject {
 async function fetchPinnedCa(ticket: Ticket): Promise<X509Certificate> {
   const url = new URL("/.well-known/est/cacerts", ticket.authority);
   const response = await sendHttps({ url, method: "GET", unverified: true, maxBytes: 65_536 });
-  if (response.status !== 200) throw toEstFailure(response, "the authority does not tell its certificate");
+  if (response.status !== 200) throw est.toFailureOf(response, "the authority does not tell its certificate");
   const pin = Buffer.from(ticket.pin, "hex");
-  const certificates = await readAll(response.body, "the authority's certificate cannot be read");
+  const certificates = await est.readCertificates(response.body, "the authority's certificate cannot be read");
   const pinned = certificates.find(
     (certificate) => certificate.ca && isPinned(certificate, pin) && certificate.verify(certificate.publicKey),
   );
@@ -80,70 +87,6 @@ function isPinned(certificate: X509Certificate, pin: Buffer): boolean {
   const spki = certificate.publicKey.export({ format: "der", type: "spki" });
   const hash = createHash("sha256").update(spki).digest();
   return hash.length === pin.length && timingSafeEqual(hash, pin);
-}
-
-async function fetchCertificate(
-  ticket: Ticket,
-  ca: X509Certificate,
-  privateKey: KeyObject,
-  clock: ServerClock,
-): Promise<string> {
-  const { createRequest } = await import("./certificate-request.ts");
-  const response = await sendHttps({
-    url: new URL("/.well-known/est/simpleenroll", ticket.authority),
-    method: "POST",
-    headers: {
-      "content-type": "application/pkcs10",
-      authorization: `Basic ${Buffer.from(`:${ticket.secret}`).toString("base64")}`,
-    },
-    body: await createRequest(privateKey),
-    ca: ca.toString(),
-    maxBytes: 65_536,
-  });
-  const seconds = readDateHeader(response.headers.date);
-  if (seconds !== undefined) clock.learn(seconds);
-  if (response.status !== 200) throw toEstFailure(response, "the ticket was refused");
-  const [certificate] = await readAll(response.body, "the certificate cannot be read");
-  if (certificate === undefined) throw new AgentFailure("refused", "the authority sent no certificate");
-  return certificate.toString();
-}
-
-/** The client id that the certificate names, once it is for our key, from the pinned CA and well-formed. */
-function verifyCertificate(pem: string, ca: X509Certificate, privateKey: KeyObject): string {
-  const certificate = new X509Certificate(pem);
-  if (!certificate.checkPrivateKey(privateKey)) {
-    throw new AgentFailure("refused", "the authority certified another key");
-  }
-  if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) {
-    throw new AgentFailure("refused", "the certificate is not from the authority that the ticket names");
-  }
-  const clientId = /^CN=([^\n]+)$/.exec(certificate.subject)?.[1] ?? "";
-  try {
-    readClientId(clientId);
-  } catch (error) {
-    throw toFailure(error, "the certificate names no client");
-  }
-  return clientId;
-}
-
-async function readAll(body: Buffer, what: string): Promise<X509Certificate[]> {
-  const { readCertificates } = await import("./certificate-request.ts");
-  try {
-    return readCertificates(body).map((pem) => new X509Certificate(pem));
-  } catch {
-    throw new AgentFailure("refused", what);
-  }
-}
-
-function toEstFailure(response: HttpsResponse, what: string): AgentFailure {
-  const retryAfterSeconds = readRetryAfter(response.headers["retry-after"], Date.now() / 1000);
-  const later = response.status === 202 || response.status === 429 || response.status >= 500;
-  const says =
-    response.headers["content-type"]?.startsWith("text/plain") === true ? response.body.toString("utf8") : "";
-  const why = says.trim() === "" ? `HTTP ${response.status}` : printable(says.trim());
-  return new AgentFailure(later ? "unreachable" : "refused", `${what}: ${why}`, {
-    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-  });
 }
 
 function toPem(privateKey: KeyObject): string {

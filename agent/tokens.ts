@@ -7,6 +7,7 @@
 import { fromBase64url, toBase64url } from "../shared/base64url.ts";
 import type { ObtainedToken, TokenWish } from "./authority.ts";
 import type { ServerClock } from "./clock.ts";
+import { AgentFailure } from "./failure.ts";
 import { isWorthPresenting } from "./schedule.ts";
 import { readTokens, writeTokens, type AgentIdentity } from "./state.ts";
 
@@ -29,14 +30,16 @@ export interface TokenSource {
 /** Opens the source for one audience. */
 export function openTokenSource(
   dir: string,
-  identity: AgentIdentity,
+  enrolled: AgentIdentity,
   clock: ServerClock,
   wish: TokenWish,
 ): TokenSource {
+  let identity = enrolled;
   const cache = wish.scope === undefined ? openFolderCache(dir, wish.audience, clock) : openMemoryCache();
   const renew = async (): Promise<HeldToken> => {
     // an agent with a token in its cache connects without HTTPS
     const { requestToken } = await import("./authority.ts");
+    identity = await renewIfDue(dir, identity, clock);
     const obtained = await requestToken(identity, clock, wish);
     cache.write(obtained);
     return { ...obtained, fromCache: false };
@@ -51,6 +54,18 @@ export function openTokenSource(
     },
     discard: () => cache.write(undefined),
   };
+}
+
+/** A certificate lives much longer than a token, so whoever fetches tokens comes by in time. Failing, the old one is used. */
+async function renewIfDue(dir: string, identity: AgentIdentity, clock: ServerClock): Promise<AgentIdentity> {
+  const { isRenewalDue, renewCertificate } = await import("./renew.ts");
+  if (!isRenewalDue(identity.certificatePem, clock.nowSeconds())) return identity;
+  try {
+    return await renewCertificate(dir, identity, clock);
+  } catch (error) {
+    if (error instanceof AgentFailure) return identity;
+    throw error;
+  }
 }
 
 interface Cache {
