@@ -135,6 +135,10 @@ export function openAgent(options: AgentOptions): Agent {
     grants,
     async publish(topic, payload, publishOptions) {
       try {
+        // a refusal of QoS 0 comes after it was sent, if at all
+        if ((publishOptions?.qos ?? 0) === 0 && !mayPublish(await grants(), topic)) {
+          throw new AgentFailure("refused", `publish ${topic}`);
+        }
         await connection.publish(topic, payload, publishOptions);
       } catch (error) {
         throw await explainPublish(error, topic, clientId, grants);

@@ -170,7 +170,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         failure = await opened.closed;
         session = undefined;
         failures = schedule.failuresAfterSession(failures, performance.now() - openedMs);
-        events.emit("disconnected", failure);
+        if (!stop.signal.aborted) events.emit("disconnected", failure);
       } catch (error) {
         // whatever went wrong after it was open, it is not to live beside its successor
         const left = session;

@@ -48,6 +48,8 @@ export interface Postern {
   close(): Promise<void>;
 }
 
+/** Listening on one of these, it is reached as localhost. */
+const localAddresses: ReadonlySet<string> = new Set(["127.0.0.1", "::1", "localhost", "0.0.0.0", "::"]);
 /** How often the server certificate is looked at, and renewed when little of its life is left. */
 const renewalCheckMs = 24 * 3600 * 1000;
 
@@ -130,7 +132,9 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     const mqtt = engine.mqttPort === null ? null : `mqtt://${options.mqttHost ?? "localhost"}:${engine.mqttPort}`;
     Object.assign(brokers, { mqtts, wss, mqtt });
 
-    writeFileAtomically(join(dataDir, "authority.json"), `${JSON.stringify({ url: authority.url })}\n`, 0o644);
+    const isLocal = options.bind === undefined || localAddresses.has(options.bind);
+    const addresses = { url: authority.url, ...(isLocal && { local: `https://localhost:${authority.port}` }) };
+    writeFileAtomically(join(dataDir, "authority.json"), `${JSON.stringify(addresses)}\n`, 0o644);
     return { issuer: authority.url, mqtts, wss, mqtt, caFile: join(dataDir, "ca.pem"), adminKeyFile, close };
   } catch (error) {
     // what went wrong first is what the caller is told

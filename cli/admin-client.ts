@@ -102,11 +102,12 @@ function encodeStep(value: string): string {
 
 /** Url, key and CA from the data folder of an authority on this machine. Undefined for what is not there. */
 export function readDataDir(dir: string): Partial<AdminAccess> {
-  const url = readUrl(readText(join(dir, "authority.json")));
+  const { url, local } = readAddresses(readText(join(dir, "authority.json")));
   const key = readText(join(dir, "admin.key"))?.trim();
   const ca = readText(join(dir, "ca.pem"));
   return {
-    ...(url !== undefined && { url }),
+    // on the machine itself the name that devices use need not mean anything
+    ...((local ?? url) !== undefined && { url: local ?? url }),
     ...(key !== undefined && { key }),
     ...(ca !== undefined && { ca }),
   };
@@ -148,9 +149,16 @@ function readText(path: string): string | undefined {
   }
 }
 
-function readUrl(text: string | undefined): string | undefined {
-  const { url } = (parseJson(text ?? "") ?? {}) as { url?: unknown };
-  return typeof url === "string" ? url : undefined;
+function readAddresses(text: string | undefined): { url?: string; local?: string } {
+  const { url, local } = (parseJson(text ?? "") ?? {}) as { url?: unknown; local?: unknown };
+  return { ...(typeof url === "string" && { url }), ...(typeof local === "string" && { local }) };
+}
+
+/** The CA of a data folder, when it is that of the authority at this address. */
+export function readCaFor(dir: string, address: string): string | undefined {
+  const { url, local } = readAddresses(readText(join(dir, "authority.json")));
+  const isTheirs = [url, local].some((own) => own !== undefined && new URL(own).origin === new URL(address).origin);
+  return isTheirs ? readText(join(dir, "ca.pem")) : undefined;
 }
 
 function parseJson(text: string): unknown {

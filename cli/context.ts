@@ -6,7 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { fail, failUsage } from "./failure.ts";
+import { CommandFailure, fail, failUsage } from "./failure.ts";
 import type { AdminAccess, AdminClient } from "./admin-client.ts";
 import { createOutput, type Output } from "./output.ts";
 
@@ -44,6 +44,10 @@ export function contextOf(command: Command): Context {
       const admin = openAdminClient({ url, key, ...(ca !== undefined && { ca }) });
       try {
         return await use(admin);
+      } catch (error) {
+        const isStranger =
+          ca === undefined && error instanceof Error && error.message.includes("the expected authority");
+        throw isStranger ? new CommandFailure(`${error.message}; name its CA with --ca or POSTERN_CA`) : error;
       } finally {
         admin.close();
       }
@@ -56,7 +60,7 @@ export async function findAccess(
   options: GlobalOptions,
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Omit<AdminAccess, "key"> & { readonly key?: string }> {
-  const { readDataDir } = await import("./admin-client.ts");
+  const { readCaFor, readDataDir } = await import("./admin-client.ts");
   const named = options.data !== undefined;
   const env = named ? {} : environment;
   const url = options.url ?? env["POSTERN_URL"];
@@ -68,7 +72,7 @@ export async function findAccess(
     return failUsage(`${found} is not an https address`);
   const key = options.key ?? env["POSTERN_KEY"] ?? files.key;
   const caFile = options.ca ?? env["POSTERN_CA"];
-  const ca = caFile === undefined ? files.ca : readCa(caFile);
+  const ca = caFile === undefined ? (files.ca ?? readCaFor(dir, found)) : readCa(caFile);
   return { url: found, ...(key !== undefined && { key }), ...(ca !== undefined && { ca }) };
 }
 

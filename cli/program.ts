@@ -41,7 +41,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     running = command;
   });
   try {
-    await program.parseAsync([...args], { from: "user" });
+    await program.parseAsync(withoutVainHelp(args), { from: "user" });
     return 0;
   } catch (error) {
     return report(error, pathOf(running));
@@ -65,6 +65,14 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
   }
   speakInOneLine(program);
   return program;
+}
+
+/** Help for a command that there is not is an error, not the help of something else. */
+function withoutVainHelp(args: readonly string[]): string[] {
+  const valued = new Set(["--data", "--url", "--key", "--ca"]);
+  const noun = args.find((word, index) => !word.startsWith("-") && !valued.has(args[index - 1] ?? ""));
+  const isKnown = noun === undefined || noun === "help" || Object.hasOwn(nouns, noun);
+  return isKnown ? [...args] : args.filter((word) => word !== "--help" && word !== "-h");
 }
 
 function speakInOneLine(command: Command): void {

@@ -1,8 +1,9 @@
 /** `postern ticket`: one-string enrolment secrets. */
 import type { Command } from "commander";
+import { parseTicket, ticketId } from "../shared/ticket.ts";
 import { route } from "./admin-client.ts";
 import { contextOf, readClientArgument } from "./context.ts";
-import { collect, parseCount, parseDuration } from "./duration.ts";
+import { parseCount, parseDuration } from "./duration.ts";
 import { failUsage } from "./failure.ts";
 import { formatList, formatTable, formatTime } from "./output.ts";
 
@@ -41,7 +42,7 @@ export function define(noun: Command): void {
     .option("--project <slug>", "project; may be left out when --client is an id")
     .option("--client <client>", "the client that enrols with it")
     .option("--uses <n>", "how many devices may enrol with it", parseCount)
-    .option("--role <role>", "a role each of them gets; may be repeated", collect)
+    .option("--role <roles...>", "roles each of them gets")
     .option("--ttl <duration>", "how long it can be used (default 24h)", parseDuration)
     .action(async (options: CreateOptions, command: Command) => {
       const { project, body } = readTicketWish(options);
@@ -76,10 +77,11 @@ export function define(noun: Command): void {
   noun
     .command("revoke")
     .description("end a ticket; devices that used it keep their certificates")
-    .argument("<id>", "id of the ticket, from ticket list")
+    .argument("<ticket>", "the ticket, or its id from ticket list")
     .requiredOption("--project <slug>", "project")
-    .action(async (id: string, { project }: { project: string }, command: Command) => {
+    .action(async (ticket: string, { project }: { project: string }, command: Command) => {
       const { output, withAdmin } = contextOf(command);
+      const id = ticket.startsWith("pt1_") ? ticketId(parseTicket(ticket).secret) : ticket;
       const answer = await withAdmin((admin) => admin.delete<unknown>(route`/v1/projects/${project}/tickets/${id}`));
       output.print(answer ?? { id, revoked: true }, () => `revoked ticket ${id}`);
     });

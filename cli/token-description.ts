@@ -1,10 +1,14 @@
 /** A token decoded for reading: plain JSON values, nothing verified. */
-import { formatPermission } from "../shared/scope.ts";
+import { toBase64url } from "../shared/base64url.ts";
+import { toJwk } from "../shared/cose-key.ts";
+import { encodeScopeText, formatPermission, type Grant } from "../shared/scope.ts";
 import { inspectToken } from "../shared/token.ts";
 
 /** What a token says of itself. */
 export interface TokenDescription {
   readonly format: string;
+  /** There is no other. */
+  readonly alg: "ES256";
   readonly bytes: number;
   readonly kid: string | null;
   readonly claims: {
@@ -14,8 +18,13 @@ export interface TokenDescription {
     readonly exp: number;
     readonly iat: number;
     readonly nbf?: number;
-    /** Hexadecimal. */
-    readonly id: string;
+    /** Hexadecimal, of a CWT. */
+    readonly cti?: string;
+    /** Of a JWT, as it stands in it. */
+    readonly jti?: string;
+    readonly cnf?: object;
+    /** The array of RFC 9431, section 2.3, or the names of an api of kind http. */
+    readonly scope?: unknown;
   };
   /** The key or certificate that the token is bound to; null for a bearer token. */
   readonly confirmation: { readonly kind: "key" | "certificate"; readonly sha256: string } | null;
@@ -37,13 +46,30 @@ export function describeToken(text: string): TokenDescription {
         : { kind: cnf.kind, sha256: toHex(cnf.sha256) };
   return {
     format,
+    alg: "ES256",
     bytes,
     kid: kid ?? null,
-    claims: { iss, sub, aud, exp, iat, ...(nbf !== undefined && { nbf }), id: toHex(id) },
+    claims: {
+      iss,
+      sub,
+      aud,
+      exp,
+      iat,
+      ...(nbf !== undefined && { nbf }),
+      ...(format === "cwt" ? { cti: toHex(id) } : { jti: toBase64url(id) }),
+      ...(cnf !== undefined && {
+        cnf: cnf.kind === "key" ? { jwk: toJwk(cnf.key) } : { "x5t#S256": toBase64url(cnf.sha256) },
+      }),
+      ...(scope !== undefined && { scope: typeof scope === "string" ? scope : toJsonScope(scope) }),
+    },
     confirmation,
     allows: typeof scope === "string" ? scope.split(" ") : grants.map(formatPermission),
     hashes,
   };
+}
+
+function toJsonScope(grants: readonly Grant[]): unknown {
+  return JSON.parse(Buffer.from(encodeScopeText(grants), "base64url").toString());
 }
 
 function toHex(bytes: Uint8Array): string {

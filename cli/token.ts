@@ -38,7 +38,7 @@ export function define(noun: Command): void {
     .option("--project <slug>", "project of --client and --api")
     .option("--secret <secret>", "the client's secret (POSTERN_CLIENT_SECRET)")
     .option("--audience <audience>", "audience of the api")
-    .option("--api <name>", "the api, instead of its audience")
+    .option("--api <name>", "the api, instead of its audience; neither, when the client has one api")
     .option(
       "--scope <scope>",
       "less than the roles allow: pub:FILTER and the like, or a scope; may be repeated",
@@ -71,7 +71,7 @@ export function define(noun: Command): void {
           audience: claims.aud,
           issued: formatTime(claims.iat),
           expires: formatTime(claims.exp),
-          id: claims.id,
+          id: claims.cti ?? claims.jti ?? "",
           "bound to": confirmation === null ? "no key (bearer)" : `${confirmation.kind} ${confirmation.sha256}`,
           allows: formatList(allows, "nothing"),
           hash: formatList(hashes),
@@ -87,7 +87,6 @@ async function getWithSecret(options: GetOptions, globals: GlobalOptions): Promi
   const secret = options.secret ?? process.env["POSTERN_CLIENT_SECRET"];
   if (secret === undefined) return failUsage("give --secret or POSTERN_CLIENT_SECRET");
   const audience = options.audience ?? (options.api === undefined ? undefined : `${project}.${options.api}`);
-  if (audience === undefined) return failUsage("give --audience, or --api");
   const { url, ca } = await findAccess(globals);
   const response = await sendHttps({
     url: new URL("/token", url),
@@ -97,7 +96,7 @@ async function getWithSecret(options: GetOptions, globals: GlobalOptions): Promi
       grant_type: "client_credentials",
       client_id: clientId,
       client_secret: secret,
-      audience,
+      ...(audience !== undefined && { audience }),
       ...(options.scope !== undefined && { scope: await encodeWish(options.scope) }),
     }),
     ...(ca !== undefined && { ca }),

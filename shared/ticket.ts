@@ -3,6 +3,7 @@
  *
  * `pt1_` and base64url of the CBOR array [authority, pin, secret].
  */
+import { createHash } from "node:crypto";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { decode, encode } from "./cbor.ts";
 import { Refusal, refuse } from "./refusal.ts";
@@ -17,6 +18,11 @@ export interface Ticket {
 }
 
 const prefix = "pt1_";
+
+/** The name under which a ticket is listed: the first 16 hex digits of the SHA-256 of its secret, which gives nothing away. */
+export function ticketId(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex").slice(0, 16);
+}
 
 /** The text that {@link parseTicket} reads. */
 export function formatTicket({ authority, pin, secret }: Ticket): string {

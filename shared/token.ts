@@ -145,7 +145,8 @@ function fromText(text: string): Uint8Array {
   try {
     return fromBase64url(text);
   } catch (error) {
-    return refuse("token.malformed", error instanceof Refusal ? error.message : "");
+    if (error instanceof Refusal) return refuse("token.malformed", "neither a JWT nor base64url of a CWT");
+    throw error;
   }
 }
 

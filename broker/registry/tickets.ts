@@ -8,6 +8,7 @@
 import { randomBytes } from "node:crypto";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import { refuse } from "../../shared/refusal.ts";
+import { ticketId } from "../../shared/ticket.ts";
 import { assertWithin } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import {
@@ -65,8 +66,8 @@ export function createTicket(
   const uses = readUses(r, asked);
   assertWithin("ttl_seconds", ttlSeconds, ticketTtl);
   assertRoles(r, project, roles);
-  const id = randomBytes(8).toString("hex");
   const secret = randomBytes(20).toString("base64url");
+  const id = ticketId(secret);
   const now = r.nowSeconds();
   const expiresAt = now + ttlSeconds;
   return r.change(() => {

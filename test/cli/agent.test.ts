@@ -62,6 +62,14 @@ describe("postern agent", () => {
 
   it.each([
     ["publish acme/pump/state", { stdout: "published 2 bytes to acme/pump/state\n", stderr: "", exitCode: 0 }],
+    [
+      "publish acme/other --qos 0",
+      {
+        stdout: "",
+        stderr: "postern: agent publish: acme/other is refused; acme.pump may publish acme/pump/#\n",
+        exitCode: 1,
+      },
+    ],
     ["publish acme/pump/state --qos 0", { stdout: "sent 2 bytes to acme/pump/state\n", stderr: "", exitCode: 0 }],
     [
       "publish acme/pump/state --qos 2 --retain --json",

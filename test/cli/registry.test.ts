@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pino } from "pino";
+import { startPostern } from "../../broker/up.ts";
 import { openInstallation, type Installation } from "./installation.ts";
 import { postern } from "./transcript.ts";
 
@@ -153,9 +155,47 @@ describe("finding the authority", () => {
     const { issuer } = installation.postern;
     expect(await postern(["project", "list", "--url", issuer, "--key", "k"])).toEqual(
       failed(
-        `postern: project list: GET ${issuer}/v1/projects: the server certificate is not from the expected authority\n`,
+        `postern: project list: GET ${issuer}/v1/projects: the server certificate is not from the expected authority; name its CA with --ca or POSTERN_CA\n`,
       ),
     );
+  });
+});
+
+describe("a ticket", () => {
+  it("for several roles takes them in one option, and is revoked by itself as by its id", async () => {
+    const created = await installation.run("ticket create --project acme --uses 2 --role sensor reader");
+    const [ticket] = created.stdout.split("\n");
+    expect(ticket).toMatch(/^pt1_/);
+    const revoked = await installation.run(`ticket revoke ${ticket} --project acme`);
+    const id = /^revoked ticket ([0-9a-f]{16})\n$/.exec(revoked.stdout)?.[1];
+    const listed = await installation.json("ticket list --project acme");
+    const row = (listed as { id: string; revoked: boolean; roles: string[] }[]).find((one) => one.id === id);
+    expect(row).toMatchObject({ revoked: true, roles: ["reader", "sensor"] });
+  });
+});
+
+describe("an authority whose name means nothing on its own machine", () => {
+  it("is found by its folder, and by its address with the CA of that folder", async () => {
+    const dataDir = join(installation.dir, "named");
+    const running = await startPostern({
+      dataDir,
+      host: "postern.invalid",
+      httpPort: 0,
+      mqttsPort: 0,
+      wssPort: 0,
+      mqttPort: null,
+      log: pino({ level: "silent" }),
+    });
+    try {
+      expect(running.issuer).toMatch(/^https:\/\/postern\.invalid:\d+$/);
+      expect(await postern(["project", "list", "--data", dataDir])).toEqual(done("no projects yet\n"));
+      const { port } = new URL(running.issuer);
+      const key = readFileSync(running.adminKeyFile, "utf8").trim();
+      const environment = { POSTERN_URL: `https://localhost:${port}`, POSTERN_KEY: key, POSTERN_DATA: dataDir };
+      expect(await postern(["project", "list"], { environment })).toEqual(done("no projects yet\n"));
+    } finally {
+      await running.close();
+    }
   });
 });
 
@@ -174,6 +214,15 @@ describe("tokens", () => {
       access_token: expect.stringMatching(/^eyJ/),
       token_type: "Bearer",
       expires_in: 3600,
+    });
+  });
+
+  it("need no audience for a client with one api, and are shown with the names of their claims", async () => {
+    const got = await installation.run(`token get --client acme.feed --secret ${secret}`);
+    const read = await postern(["token", "inspect", "--json", "-"], { stdin: got.stdout });
+    expect(JSON.parse(read.stdout)).toMatchObject({
+      alg: "ES256",
+      claims: { sub: "acme.feed", aud: "acme.open", jti: expect.any(String), scope: [["open/#", ["sub"]]] },
     });
   });
 

@@ -62,7 +62,10 @@ it("says one JSON line when it is ready, and SIGTERM ends it with exit code 0", 
     adminKey: join(dir, "data", "admin.key"),
   });
   expect(statSync(ready.adminKey).mode & 0o777).toBe(0o600);
-  expect(JSON.parse(readFileSync(join(dir, "data", "authority.json"), "utf8"))).toEqual({ url: ready.issuer });
+  expect(JSON.parse(readFileSync(join(dir, "data", "authority.json"), "utf8"))).toEqual({
+    url: ready.issuer,
+    local: ready.issuer,
+  });
   running.child.kill("SIGTERM");
   expect(await running.exited).toBe(0);
   expect(running.stdout).toHaveLength(1);

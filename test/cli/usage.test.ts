@@ -42,7 +42,7 @@ describe("wrong usage is one line and exit code 2", () => {
     ],
     ["token get", "postern: token get: give --client with its secret, or --dir of an agent"],
     ["token get --client a.b", "postern: token get: give --secret or POSTERN_CLIENT_SECRET"],
-    ["token get --client a.b --secret s", "postern: token get: give --audience, or --api"],
+    ["doctor --help", "postern: usage: unknown command 'doctor'"],
     [
       "up --http-port 70000",
       "postern: up: option '--http-port <n>' argument '70000' is invalid. A port is a number from 0 to 65535.",
