@@ -59,7 +59,7 @@ async function main(): Promise<void> {
     const reader = openAgent({ dir: join(demoDir, viewer), api });
     agents.push(reader);
     await introduce(reader);
-    await reader.connect();
+    await connect(reader);
     await reader.subscribe(`${project}/#`, (message) => {
       say(`received   ${message.topic} ${Buffer.from(message.payload).toString()}`);
     });
@@ -67,7 +67,7 @@ async function main(): Promise<void> {
     const sample = openAgent({ dir: join(demoDir, device), api, suffix: "probe", retry: "never" });
     agents.push(sample);
     await introduce(sample);
-    await sample.connect();
+    await connect(sample);
     await tryForbidden(sample);
     await sample.close();
 
@@ -93,6 +93,12 @@ async function introduce(agent: Agent): Promise<void> {
   say(
     `token      ${agent.clientId}: ${token.format.toUpperCase()} of ${token.bytes} bytes for ${seconds} s, may ${allowed}`,
   );
+}
+
+/** Connects, which takes the token and a signature that no other connection can use. */
+async function connect(agent: Agent): Promise<void> {
+  await agent.connect();
+  say(`proven     ${agent.clientId} signed a value of this TLS connection with its key and is connected`);
 }
 
 /** Publishes what the role does not allow and says what became of it. */

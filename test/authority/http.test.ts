@@ -40,6 +40,14 @@ test("is healthy", async () => {
 });
 
 describe("refuses", () => {
+  const reasons: Readonly<Record<number, string>> = {
+    400: "request.malformed",
+    404: "request.not-found",
+    405: "request.method",
+    413: "request.too-large",
+    415: "request.media-type",
+  };
+
   test.each<[string, Parameters<Fixture["call"]>, number, string]>([
     ["a type that is none of its own", ["/token", { type: "text/plain", body: "x" }], 415, "application/json"],
     [
@@ -75,6 +83,7 @@ describe("refuses", () => {
     const answer = await at.call(path, call);
     expect([answer.status, answer.headers["content-type"]]).toEqual([status, type]);
     expect(answer.headers.allow).toBe(status === 405 ? "POST" : undefined);
+    expect(at.reason()).toBe(reasons[status]);
   });
 
   test("a body that is sent in chunks and does not end", async () => {

@@ -240,6 +240,7 @@ describe("delivery", () => {
     const allowed = topics.filter((topic) => topic.startsWith("m/yes"));
     for (const topic of allowed) expect((await wire.message()).topic).toBe(topic);
     await wire.settled();
+    expect(f.log.filter((line) => line.reason === "deliver.topic").length).toBeGreaterThan(0);
     await wire.leave();
 
     // and nothing of what was refused is kept for later

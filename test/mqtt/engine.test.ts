@@ -3,11 +3,13 @@ import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { connectAsync } from "mqtt";
+import { pino } from "pino";
 import type { IClientOptions } from "mqtt";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { startEngine } from "../../broker/mqtt/engine.ts";
 import { openGate } from "../../broker/gate/hooks.ts";
+import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { BEARER_AUDIENCE, openFixture } from "../gate/fixture.ts";
 import type { Fixture } from "../gate/fixture.ts";
 
@@ -137,6 +139,22 @@ it("uses a renewed certificate for new connections and keeps the old ones", asyn
     expect(await serverSerial(port)).toBe(renewed.x509.serialNumber);
   }
   await expect(wire.settled()).resolves.toBeUndefined();
+});
+
+it("takes no certificate alone where nobody told it of roles", async () => {
+  const reasons: unknown[] = [];
+  const log = pino({}, { write: (line) => void reasons.push((JSON.parse(line) as { reason?: unknown }).reason) });
+  const { issuer, deviceAuthorities } = f.trust;
+  const gate = openGate({ trust: createMemoryTrust({ issuer, deviceAuthorities, knowsClients: false }), log });
+  const server = await f.authority.server();
+  const engine = await startEngine({ gate, tls: server, host: "localhost", mqttsPort: 0 });
+  const device = f.device();
+  const certificate = await f.certificate(device);
+  const wire = await f.open({ port: engine.mqttsPort!, ...certificate });
+  const connack = await wire.connect({ clientId: device.id });
+  expect([connack.returnCode, reasons]).toEqual([5, ["client.grants"]]);
+  await engine.close();
+  gate.close();
 });
 
 it("opens all of its doors or none", async () => {

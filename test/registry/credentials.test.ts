@@ -156,20 +156,6 @@ describe("an issued token", () => {
     expect([...nextTokenId(again)]).toEqual([1, 2]);
   });
 
-  it("is numbered in as few bytes as that takes, and no number comes twice", () => {
-    const { r, clock } = openFarm();
-    expect([...nextTokenId(r)]).toEqual([1]);
-    for (let i = 2; i < 256; i++) nextTokenId(r);
-    const wide = nextTokenId(r);
-    expect([...wide]).toEqual([1, 0]);
-    recordIssued(r, { ...token, id: wide, hashes: ["01"], exp: NOW + 1 });
-    clock.now = NOW + 2;
-    recordIssued(r, { ...token, id: nextTokenId(r), hashes: ["02"], exp: NOW + 9 });
-    expect(r.db.prepare("SELECT number FROM issued").pluck().all()).toEqual([257]);
-    const again: typeof r = { ...r };
-    expect([...nextTokenId(again)]).toEqual([1, 2]);
-  });
-
   it("is forgotten when it has expired, however tokens of other lifetimes lie between", () => {
     const { r, clock } = openFarm();
     for (let i = 0; i < 20; i++)
