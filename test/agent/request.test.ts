@@ -22,6 +22,7 @@ it("rejects an answer that breaks off, and leaves no timer that would hold the p
   const url = new URL(`https://localhost:${(server.address() as AddressInfo).port}/`);
   const before = countTimers();
   await expect(sendHttps({ url, method: "GET", ca: authority.cert })).rejects.toMatchObject({ kind: "unreachable" });
-  expect(countTimers()).toBe(before);
+  // others in this process may have ended meanwhile
+  expect(countTimers()).toBeLessThanOrEqual(before);
   server.close();
 });
