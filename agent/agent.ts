@@ -93,10 +93,14 @@ export function openAgent(options: AgentOptions): Agent {
   let broker = identity.enrolment.brokers.mqtts;
   const api = chooseApi(identity, options.api);
   const clock = openServerClock(readTokens(options.dir).time);
-  const tokens = openTokenSource(options.dir, identity, clock, {
+  const wish = {
     audience: api.audience,
     ...(options.scope !== undefined && { scope: options.scope }),
     ...(options.proof !== undefined && { proof: options.proof }),
+  };
+  // the old certificate still serves, but whoever runs this device must hear of it before it ends
+  const tokens = openTokenSource(options.dir, identity, clock, wish, (failure) => {
+    connection.events.emit(failure.kind === "refused" ? "refused" : "unreachable", failure);
   });
   const signer = createSigner("", createPrivateKey(identity.keyPem));
   const connection = createConnection({
@@ -135,10 +139,6 @@ export function openAgent(options: AgentOptions): Agent {
     grants,
     async publish(topic, payload, publishOptions) {
       try {
-        // a refusal of QoS 0 comes after it was sent, if at all
-        if ((publishOptions?.qos ?? 0) === 0 && !mayPublish(await grants(), topic)) {
-          throw new AgentFailure("refused", `publish ${topic}`);
-        }
         await connection.publish(topic, payload, publishOptions);
       } catch (error) {
         throw await explainPublish(error, topic, clientId, grants);
@@ -161,9 +161,19 @@ async function explainPublish(
   if (!(failure instanceof AgentFailure) || failure.kind === "not-connected") return failure;
   const allowed = await grants().catch(() => undefined);
   if (allowed === undefined || mayPublish(allowed, topic)) return failure;
+  return toRefusedPublish(topic, clientId, allowed, failure);
+}
+
+/** What somebody is told who publishes, or would, on a topic that the grants do not cover. */
+export function toRefusedPublish(
+  topic: string,
+  clientId: string,
+  allowed: readonly Grant[],
+  cause?: unknown,
+): AgentFailure {
   const filters = allowed.filter(({ pub }) => pub).map(({ filter }) => filter);
   const may = filters.length === 0 ? "nothing" : filters.join(" ");
-  return new AgentFailure("refused", `${topic} is refused; ${clientId} may publish ${may}`, { cause: failure });
+  return new AgentFailure("refused", `${topic} is refused; ${clientId} may publish ${may}`, { cause });
 }
 
 /** Asks the authority again what it told at enrolment. */

@@ -27,19 +27,20 @@ export interface TokenSource {
   discard(): void;
 }
 
-/** Opens the source for one audience. */
+/** Opens the source for one audience. `onNotRenewed` hears when the device certificate is due and was not renewed. */
 export function openTokenSource(
   dir: string,
   enrolled: AgentIdentity,
   clock: ServerClock,
   wish: TokenWish,
+  onNotRenewed: (failure: AgentFailure) => void = () => undefined,
 ): TokenSource {
   let identity = enrolled;
   const cache = wish.scope === undefined ? openFolderCache(dir, wish.audience, clock) : openMemoryCache();
   const renew = async (): Promise<HeldToken> => {
     // an agent with a token in its cache connects without HTTPS
     const { requestToken } = await import("./authority.ts");
-    identity = await renewIfDue(dir, identity, clock);
+    identity = await renewIfDue(dir, identity, clock, onNotRenewed);
     const obtained = await requestToken(identity, clock, wish);
     cache.write(obtained);
     return { ...obtained, fromCache: false };
@@ -57,14 +58,20 @@ export function openTokenSource(
 }
 
 /** A certificate lives much longer than a token, so whoever fetches tokens comes by in time. Failing, the old one is used. */
-async function renewIfDue(dir: string, identity: AgentIdentity, clock: ServerClock): Promise<AgentIdentity> {
+async function renewIfDue(
+  dir: string,
+  identity: AgentIdentity,
+  clock: ServerClock,
+  onNotRenewed: (failure: AgentFailure) => void,
+): Promise<AgentIdentity> {
   const { isRenewalDue, renewCertificate } = await import("./renew.ts");
   if (!isRenewalDue(identity.certificatePem, clock.nowSeconds())) return identity;
   try {
     return await renewCertificate(dir, identity, clock);
   } catch (error) {
-    if (error instanceof AgentFailure) return identity;
-    throw error;
+    if (!(error instanceof AgentFailure)) throw error;
+    onNotRenewed(error);
+    return identity;
   }
 }
 

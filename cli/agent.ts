@@ -9,6 +9,7 @@ import type { Agent } from "../agent/agent.ts";
 import { contextOf } from "./context.ts";
 import { parseCount, parseDuration, parseQos } from "./duration.ts";
 import { printable } from "../agent/failure.ts";
+import { mayPublish } from "../shared/scope.ts";
 import { formatFacts, formatList, formatTime } from "./output.ts";
 
 interface DirOption {
@@ -102,6 +103,12 @@ export function define(noun: Command): void {
       const { qos, retain = false } = options;
       try {
         await agent.connect();
+        // nothing acknowledges QoS 0: a refusal would come, if at all, after the command has ended
+        const allowed = qos === 0 ? await agent.grants() : undefined;
+        if (allowed !== undefined && !mayPublish(allowed, topic)) {
+          const { toRefusedPublish } = await import("../agent/agent.ts");
+          throw toRefusedPublish(topic, agent.clientId, allowed);
+        }
         await agent.publish(topic, payload, { qos, retain });
       } finally {
         await agent.close();

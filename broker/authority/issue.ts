@@ -2,7 +2,8 @@
  * A token request from its bytes to its answer (RFC 6749, section 4.4; RFC 9200, section 5.8; RFC 9431, section 2.1). Read
  * {@link issueToken} line by line: it is the argument why nobody gets a token that is not theirs.
  *
- * It does not wait for anything, so nothing changes between the checks and the rows. A refused request leaves an assertion
+ * It does not wait for anything, so nothing changes between the checks and the rows. Whoever runs it within a transaction
+ * that others share gives the answer away only after that is committed. A refused request leaves an assertion
  * unspent and no row but, where the client has proven itself, one in the audit log.
  */
 import type { TLSSocket } from "node:tls";

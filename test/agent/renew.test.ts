@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openServerClock } from "../../agent/clock.ts";
+import type { AgentFailure } from "../../agent/failure.ts";
 import { isRenewalDue, renewCertificate } from "../../agent/renew.ts";
 import { writeCertificate, type AgentIdentity } from "../../agent/state.ts";
 import { openTokenSource } from "../../agent/tokens.ts";
@@ -67,12 +68,15 @@ describe("fetching a token", () => {
     expect([serialOf(onDisk()), listCertificates(at.registry).length]).toEqual([renewed.serialNumber, count]);
   });
 
-  it("goes on with the old one when renewal does not work", async () => {
+  it("goes on with the old one when renewal does not work, and says so", async () => {
     const identity = await enrolled(70);
     const stranger = { ...identity, enrolment: { ...identity.enrolment, clientId: "plant.other" } };
     await expect(renewCertificate(dir, stranger, openServerClock())).rejects.toMatchObject({ kind: "refused" });
-    const tokens = openTokenSource(dir, stranger, openServerClock(), { audience: "plant.tele" });
+    const heard: AgentFailure[] = [];
+    const wish = { audience: "plant.tele" };
+    const tokens = openTokenSource(dir, stranger, openServerClock(), wish, (failure) => heard.push(failure));
     await expect(tokens.renew()).resolves.toMatchObject({ fromCache: false });
+    expect(heard).toMatchObject([{ kind: "refused", message: expect.stringContaining("not renewed") }]);
     expect(serialOf(onDisk())).toBe(serialOf(identity.certificatePem));
   });
 
