@@ -1,5 +1,6 @@
 /**
- * The gate for a program that runs an Aedes of its own: give it who issues the tokens, and pass `options` to the broker.
+ * The gate and the three pieces beside it for a program that runs an Aedes of its own: give `createGate` who issues the
+ * tokens, an emitter and a store, pass its `options` to the broker, and put `guard` where `broker.handle` would stand.
  *
  * Knows no registry: a client is who its token says, and lives as long as its token. Keys are given, or fetched from a
  * URL and kept current. The certificate of a device proves its key; what it may do comes from a token.
@@ -7,9 +8,20 @@
 import { X509Certificate } from "node:crypto";
 import { pino } from "pino";
 import type { Logger } from "pino";
+import type { Server } from "node:net";
 import { openGate } from "./gate/hooks.ts";
+import type { Gate } from "./gate/hooks.ts";
 import type { GateLimits } from "./gate/limits.ts";
+import { openArrivals } from "./mqtt/arrivals.ts";
 import { brokerOptions } from "./mqtt/broker-options.ts";
+import { openGuard } from "./mqtt/guard.ts";
+import type { Handle } from "./mqtt/guard.ts";
+import { defaultLimits } from "./mqtt/limits.ts";
+import type { EngineLimits } from "./mqtt/limits.ts";
+import { storeOf } from "./mqtt/pieces.ts";
+import type { Piece } from "./mqtt/pieces.ts";
+import { durableStore } from "./mqtt/store/durable-store.ts";
+import { fireStoredWills } from "./mqtt/stored-wills.ts";
 import { readCoseKeySet, readJwkSet } from "./trust/key-set.ts";
 import type { JsonWebKeySet, KeySet } from "./trust/key-set.ts";
 import { followKeys } from "./trust/key-source.ts";
@@ -34,10 +46,14 @@ export interface EmbeddedGateOptions {
   readonly deviceAuthorities?: string;
   /** Whether tokens without a bound key are let in. Default false. */
   readonly bearer?: boolean;
-  /** The broker's persistence, where it is not the one in memory; the gate puts a guard around it. */
-  readonly persistence?: object;
+  /** What Aedes routes messages with: `emitter()`. */
+  readonly emitter?: object;
+  /** Where sessions, queues, retained messages and wills are kept: `durableStore({ file })`, or another persistence. */
+  readonly store?: object;
+  /** Pieces that this program does without, by name; a gate does not open with a piece missing that is not named here. */
+  readonly without?: readonly Piece[];
   readonly log?: Logger;
-  readonly limits?: Partial<GateLimits>;
+  readonly limits?: Partial<GateLimits & EngineLimits>;
   /** Seconds since 1970, fractions welcome. Default: the clock. */
   readonly nowSeconds?: () => number;
 }
@@ -46,17 +62,43 @@ export interface EmbeddedGateOptions {
 export interface EmbeddedGate {
   /** For `Aedes.createBroker(options)`. The broker's TLS server must ask for client certificates and let all in. */
   readonly options: ReturnType<typeof brokerOptions>;
+  /** The gate itself, for `guard`. */
+  readonly gate: Gate;
+  readonly without: readonly Piece[];
+  readonly limits: Partial<EngineLimits> | undefined;
+  readonly log: Logger;
   /** Stops timers and fetching; connections are for the broker to close. */
   close(): void;
 }
 
-/** Opens a gate. Rejects with a TypeError for options that do not fit, and when the keys cannot be had. */
+/** A guard in front of a broker of one's own. */
+export interface EmbeddedGuard {
+  /** Takes the place of `broker.handle`: for the listener of a `net` or `tls` server, or with the request of a WebSocket. */
+  readonly handle: Handle;
+  /**
+   * Watches a server's connections from the moment they are accepted: how many, how often, and how long until CONNACK. Call it
+   * before the server listens.
+   */
+  watch(server: Server): void;
+  close(): void;
+}
+
+/**
+ * Opens a gate. Rejects with a TypeError for options that do not fit, for a piece that is missing and not named in
+ * `without`, and when the keys cannot be had.
+ */
 export async function createGate(options: EmbeddedGateOptions): Promise<EmbeddedGate> {
   const log = options.log ?? pino({ level: "silent" });
   const audiences = [...(options.audiences ?? []), ...(options.audience === undefined ? [] : [options.audience])];
   if (audiences.length === 0) throw new TypeError("a gate needs an audience");
   if ((options.keys === undefined) === (options.keysUrl === undefined)) {
     throw new TypeError("a gate needs either keys or a keysUrl");
+  }
+  const without = options.without ?? [];
+  for (const piece of ["emitter", "store"] as const) {
+    if (options[piece] === undefined && !without.includes(piece)) {
+      throw new TypeError(`a gate needs ${piece}, or to be told that it is to do without: without: ["${piece}"]`);
+    }
   }
 
   const trust = createMemoryTrust({
@@ -74,14 +116,40 @@ export async function createGate(options: EmbeddedGateOptions): Promise<Embedded
   }
 
   const asked: Trust = source === undefined ? trust : { ...trust, refreshKeys: source.refresh };
-  const gate = openGate({ trust: asked, log, limits: options.limits, nowSeconds: options.nowSeconds });
+  const store = options.store ?? durableStore({ file: ":memory:", limits: options.limits });
+  const keeper = storeOf(store);
+  const gate = openGate({
+    trust: asked,
+    log,
+    limits: options.limits,
+    nowSeconds: options.nowSeconds,
+    isGuardNeeded: !without.includes("guard"),
+    mayKeepSession: keeper && ((clientId) => keeper.mayKeepSession(clientId)),
+  });
   return {
-    options: brokerOptions(gate, options.persistence),
+    options: brokerOptions(gate, { emitter: options.emitter, store, limits: options.limits }),
+    gate,
+    without,
+    limits: options.limits,
+    log,
     close() {
       source?.close();
       gate.close();
     },
   };
+}
+
+/** Puts the wire guard in front of a broker that was made with the gate's options. Throws a TypeError if one is missing. */
+export function guard(broker: object, { gate, without, limits, log }: EmbeddedGate): EmbeddedGuard {
+  const arrivals = openArrivals({ limits: { ...defaultLimits, ...limits }, log });
+  const handle = openGuard(broker, gate, {
+    limits,
+    log,
+    without,
+    admitted: (connection, request) => arrivals.settle(connection, request),
+  });
+  void fireStoredWills(broker, gate, log);
+  return { handle, watch: (server) => arrivals.watch(server), close: () => arrivals.close() };
 }
 
 function readKeys(keys: JsonWebKeySet | Uint8Array): KeySet {

@@ -14,7 +14,11 @@ import { startAuthority } from "./authority/authority.ts";
 import { openCertificateAuthority } from "./authority/certificates.ts";
 import type { BrokerAddresses } from "./authority/context.ts";
 import { openGate } from "./gate/hooks.ts";
+import { defaultLimits } from "./limits.ts";
+import type { PosternLimits } from "./limits.ts";
+import { openMetrics } from "./metrics.ts";
 import { startEngine } from "./mqtt/engine.ts";
+import { durableStore } from "./mqtt/store/durable-store.ts";
 import { lockDirectory } from "./registry/database.ts";
 import { openRegistry } from "./registry/open-registry.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
@@ -34,6 +38,8 @@ export interface PosternOptions {
   readonly mqttPort: number | null;
   /** The address for plain MQTT. Default loopback. */
   readonly mqttHost?: string;
+  /** Those that are to differ from {@link defaultLimits}. */
+  readonly limits?: Partial<PosternLimits>;
   readonly log: Logger;
 }
 
@@ -56,6 +62,7 @@ const renewalCheckMs = 24 * 3600 * 1000;
 /** Starts everything, or nothing: what was opened is closed again when a later step fails. */
 export async function startPostern(options: PosternOptions): Promise<Postern> {
   const { dataDir, log } = options;
+  const limits: PosternLimits = { ...defaultLimits, ...options.limits };
   const host = options.host ?? "localhost";
   const name = host.includes(":") ? `[${host}]` : host;
   makeDirectory(resolve(dataDir));
@@ -74,6 +81,8 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
   };
   try {
     opened.push(lockDirectory(dataDir));
+    const metrics = openMetrics();
+    opened.push(() => metrics.close());
     const ca = await openCertificateAuthority(dataDir);
     const tls = await ca.issueServer([host]);
     const adminKeyFile = join(dataDir, "admin.key");
@@ -94,14 +103,23 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       port: options.httpPort,
       adminKey: openAdminKey(adminKeyFile),
       hostName: name,
+      limits: { bodyBytes: limits.httpBodyBytes, tokenBytes: limits.tokenBytes },
+      metrics: () => metrics.scrape(),
     });
     opened.push(() => authority.close());
     identity.issuer = authority.url;
 
-    const gate = openGate({ trust, log });
+    const { meter } = metrics;
+    const store = durableStore({ file: join(dataDir, "mqtt.db"), limits, meter, log });
+    opened.push(() => store.close());
+    const mayKeepSession = (clientId: string): boolean => store.mayKeepSession(clientId);
+    const gate = openGate({ trust, log, limits, meter, mayKeepSession, isGuardNeeded: true });
     opened.push(() => gate.close());
     const engine = await startEngine({
       gate,
+      store,
+      limits,
+      meter,
       log,
       tls: { cert: tls.cert, key: tls.key, ca: ca.caPem },
       ...(options.bind !== undefined && { host: options.bind }),
@@ -111,6 +129,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       plainHost: options.mqttHost ?? "127.0.0.1",
     });
     opened.push(() => engine.close());
+    metrics.follow({ sessions: () => gate.sessions.size, sizes: () => store.sizes });
 
     let current = tls.cert;
     const renewServerCertificate = async (): Promise<void> => {

@@ -5,6 +5,8 @@
 import { readFileSync } from "node:fs";
 import { parse } from "smol-toml";
 import { z } from "zod";
+import { highestLimits } from "../broker/limits.ts";
+import type { PosternLimits } from "../broker/limits.ts";
 import { isHost } from "../shared/names.ts";
 import { defaultDataDir } from "./context.ts";
 import { fail } from "./failure.ts";
@@ -32,6 +34,8 @@ const fileSchema = z.strictObject({
     .optional(),
   /** Address for plain MQTT; loopback when left out. */
   mqtt_bind: text.optional(),
+  /** The names in {@link PosternLimits} in snake_case, in the same units (docs/operating.md). */
+  limits: z.strictObject(limitFields()).optional(),
 });
 
 const environmentSchema = z.object({
@@ -71,6 +75,8 @@ export interface UpSettings {
   readonly mqttPort: number | null;
   readonly mqttBind: string | undefined;
   readonly logLevel: string;
+  /** Those that are set. */
+  readonly limits: Partial<PosternLimits>;
 }
 
 /** Puts the settings together. Fails, naming the setting, when one is not valid. */
@@ -88,7 +94,26 @@ export function readUpSettings(flags: UpFlags, environment: NodeJS.ProcessEnv = 
     mqttPort: flags.mqttPort ?? env.POSTERN_MQTT_PORT ?? file.ports?.mqtt ?? null,
     mqttBind: flags.mqttBind ?? env.POSTERN_MQTT_BIND ?? file.mqtt_bind,
     logLevel: flags.logLevel ?? env.POSTERN_LOG_LEVEL ?? file.log_level ?? "info",
+    limits: readLimits(file.limits ?? {}),
   };
+}
+
+/** The name of a limit in the file. */
+export function toLimitName(limit: keyof PosternLimits): string {
+  return limit.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function limitFields(): Record<string, z.ZodOptional<z.ZodInt>> {
+  const names = Object.keys(highestLimits) as (keyof PosternLimits)[];
+  return Object.fromEntries(
+    names.map((name) => [toLimitName(name), z.int().min(1).max(highestLimits[name]).optional()]),
+  );
+}
+
+function readLimits(given: Readonly<Record<string, number | undefined>>): Partial<PosternLimits> {
+  const names = Object.keys(highestLimits) as (keyof PosternLimits)[];
+  const set = names.map((name) => [name, given[toLimitName(name)]] as const);
+  return Object.fromEntries(set.filter(([, value]) => value !== undefined));
 }
 
 function readConfigFile(path: string): z.infer<typeof fileSchema> {

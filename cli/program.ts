@@ -6,8 +6,8 @@
  * (POSTERN_DEBUG=1 adds it for a fault of ours).
  */
 import { Command, CommanderError } from "commander";
-import { readFileSync } from "node:fs";
 import { printable } from "../agent/failure.ts";
+import { readVersion } from "../broker/version.ts";
 import { Refusal } from "../shared/refusal.ts";
 import { CommandFailure } from "./failure.ts";
 
@@ -123,19 +123,3 @@ const systemReasons: Readonly<Record<string, (error: NodeJS.ErrnoException & { p
   EROFS: ({ path }) => `${path ?? "the folder"} is read-only`,
   ENOSPC: () => "the disk is full",
 };
-
-/** From the package.json beside the sources or above dist/. */
-function readVersion(): string {
-  for (const path of ["../package.json", "../../package.json"]) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as Record<
-        string,
-        string
-      >;
-      if (name === "postern") return version ?? "unknown";
-    } catch {
-      // the other place
-    }
-  }
-  return "unknown";
-}

@@ -39,13 +39,14 @@ export function define(noun: Command): void {
       const settings = readUpSettings({ ...flags, ...(options.data !== undefined && { data: options.data }) });
       const log = pino({ level: settings.logLevel }, pino.destination({ fd: 2, sync: true }));
       const signalled = untilSignalled();
-      const { dataDir, host, bind, httpPort, mqttsPort, wssPort, mqttPort, mqttBind } = settings;
+      const { dataDir, host, bind, httpPort, mqttsPort, wssPort, mqttPort, mqttBind, limits } = settings;
       const postern = await startPostern({
         dataDir,
         httpPort,
         mqttsPort,
         wssPort,
         mqttPort,
+        limits,
         log,
         ...(host !== undefined && { host }),
         ...(bind !== undefined && { bind }),

@@ -157,6 +157,12 @@ export const meanings = {
   "registry.conflict": { http: 409, oauth: "invalid_request", connack: 5, says: "it exists already or is in use" },
   "registry.invalid": { http: 422, oauth: "invalid_request", connack: 5, says: "a field is not valid" },
 
+  // MQTT before and around its packets
+  "packet.malformed": badBody,
+  "packet.too-large": { ...badBody, connack: 5, says: "the packet is too large" },
+  "packet.unexpected": { ...badBody, connack: 5, says: "the packet is not expected here" },
+  "connect.deadline": { http: 408, oauth: "invalid_request", connack: 5, says: "it took too long" },
+
   // MQTT after CONNECT
   "topic.name": notAllowed,
   "topic.filter": notAllowed,

@@ -40,24 +40,25 @@ export interface TokenExpectation {
   keyFor(kid: string): PublicKey | undefined;
   isAudience(audience: string): boolean;
   readonly nowSeconds: number;
+  /** Longest token that is taken, in bytes; default and at most {@link MAX_TOKEN_BYTES}. */
+  readonly maxBytes?: number;
 }
 
 /** Longest token in bytes (docs/protocol.md, section 12). */
 export const MAX_TOKEN_BYTES = 4096;
-const maxTokenText = Math.ceil((MAX_TOKEN_BYTES * 4) / 3);
 /** How far `iat` and `nbf` may lie ahead. `exp` has no tolerance. */
 const skewSeconds = 60;
 
 /** Tells the format of what was presented: CWT bytes, base64url(CWT), or a JWT; text as string or as bytes. */
-export function toToken(presented: string | Uint8Array): Token {
-  if (presented.length > maxTokenText) refuse("token.too-large", `${presented.length} bytes`);
+export function toToken(presented: string | Uint8Array, maxBytes = MAX_TOKEN_BYTES): Token {
+  if (presented.length > Math.ceil((maxBytes * 4) / 3)) refuse("token.too-large", `${presented.length} bytes`);
   if (presented.length === 0) refuse("token.malformed", "empty");
   // a CWT starts with a tag or an array, text never with such a byte
   const isText = typeof presented === "string" || presented[0]! < 0x80;
-  if (!isText) return withinLimit({ format: "cwt", bytes: presented });
+  if (!isText) return withinLimit({ format: "cwt", bytes: presented }, maxBytes);
   const text = typeof presented === "string" ? presented : Buffer.from(presented).toString("latin1");
-  if (text.includes(".")) return withinLimit({ format: "jwt", bytes: Buffer.from(text, "latin1") });
-  return withinLimit({ format: "cwt", bytes: fromText(text) });
+  if (text.includes(".")) return withinLimit({ format: "jwt", bytes: Buffer.from(text, "latin1") }, maxBytes);
+  return withinLimit({ format: "cwt", bytes: fromText(text) }, maxBytes);
 }
 
 /** The text form: base64url of a CWT, a JWT as it is. */
@@ -67,7 +68,7 @@ export function presentToken(token: Token): string {
 
 /** Verifies a token; synchronous, no I/O. Throws `token.*`, `cose.*`, `cbor.*` or `key.*`. */
 export function verifyToken(presented: string | Uint8Array, expected: TokenExpectation): VerifiedToken {
-  const token = toToken(presented);
+  const token = toToken(presented, expected.maxBytes);
   const read = readUnverified(token);
   const key = read.kid === undefined ? undefined : expected.keyFor(read.kid);
   if (read.kid === undefined || key === undefined) return refuse("token.key-unknown", `kid ${read.kid ?? "absent"}`);
@@ -150,6 +151,6 @@ function fromText(text: string): Uint8Array {
   }
 }
 
-function withinLimit(token: Token): Token {
-  return token.bytes.length > MAX_TOKEN_BYTES ? refuse("token.too-large", `${token.bytes.length} bytes`) : token;
+function withinLimit(token: Token, maxBytes: number): Token {
+  return token.bytes.length > maxBytes ? refuse("token.too-large", `${token.bytes.length} bytes`) : token;
 }

@@ -12,27 +12,43 @@ export const AUTHZ_INFO = "authz-info";
 /** The topic on which a session hears of itself. */
 export const SESSION_NEWS = "$postern/session";
 
-const maxLevels = 32;
+/** Levels of a topic or filter at most. */
+export const MAX_TOPIC_LEVELS = 32;
 const maxBytes = 512;
 // C0 and C1 controls, the replacement character, and the non-characters at the end of the plane
 // oxlint-disable-next-line no-control-regex
 const forbidden = /[\u0000-\u001f\u007f-\u009f\ufffd-\uffff]/;
 
-/** Checks a topic name. Throws `topic.name`. */
-export function assertTopicName(topic: string): void {
+/** Checks a topic name, of at most `maxLevels` levels. Throws `topic.name`. */
+export function assertTopicName(topic: string, maxLevels = MAX_TOPIC_LEVELS): void {
   if (topic.includes("+") || topic.includes("#")) refuse("topic.name", "a wildcard in a topic name");
-  assertText(topic, "topic.name");
+  assertText(topic, "topic.name", maxLevels);
 }
 
-/** Checks a topic filter: a wildcard stands for a whole level, `#` last. Throws `topic.filter`. */
-export function assertTopicFilter(filter: string): void {
-  assertText(filter, "topic.filter");
+/** Checks a topic filter: a wildcard stands for a whole level, `#` last; at most `maxLevels`. Throws `topic.filter`. */
+export function assertTopicFilter(filter: string, maxLevels = MAX_TOPIC_LEVELS): void {
+  assertText(filter, "topic.filter", maxLevels);
   if (!filter.includes("+") && !filter.includes("#")) return;
   const levels = filter.split("/");
   levels.forEach((level, index) => {
     if (level.length > 1 && /[+#]/.test(level)) refuse("topic.filter", "a wildcard within a level");
     if (level === "#" && index !== levels.length - 1) refuse("topic.filter", "# before the last level");
   });
+}
+
+/** A shared subscription (MQTT 5, section 4.8.2): one member of the group gets each message that the filter matches. */
+export interface SharedFilter {
+  readonly group: string;
+  readonly filter: string;
+}
+
+/** Takes `$share/<group>/<filter>` apart; undefined for any other filter, and for a group that is none. */
+export function readShared(filter: string): SharedFilter | undefined {
+  if (!filter.startsWith("$share/")) return undefined;
+  const end = filter.indexOf("/", 7);
+  const group = filter.slice(7, end);
+  if (end < 8 || end === filter.length - 1 || /[+#]/.test(group) || forbidden.test(group)) return undefined;
+  return { group, filter: filter.slice(end + 1) };
 }
 
 /**
@@ -72,7 +88,7 @@ export function intersectFilters(a: string, b: string): string | undefined {
   }
 }
 
-function assertText(text: string, reason: "topic.name" | "topic.filter"): void {
+function assertText(text: string, reason: "topic.name" | "topic.filter", maxLevels: number): void {
   if (text === "") refuse(reason, "empty");
   if (forbidden.test(text)) refuse(reason, "a character that is not allowed");
   // no character takes more than three bytes of UTF-8 for each of its UTF-16 units

@@ -7,6 +7,7 @@ import { ensureSigningKey } from "../registry/signing-keys.ts";
 import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
 import { defaultLimits, type AuthorityContext, type AuthorityLimits, type BrokerAddresses } from "./context.ts";
 import { openHttpServer } from "./http.ts";
+import type { ReadMetrics } from "./metrics-route.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {
@@ -27,6 +28,8 @@ export interface AuthorityOptions {
   readonly adminKey: string;
   readonly log: Logger;
   readonly limits?: Partial<AuthorityLimits> | undefined;
+  /** Asked at each `GET /metrics`; without it there is no such path. */
+  readonly metrics?: ReadMetrics | undefined;
 }
 
 /** A running authority. */
@@ -54,6 +57,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     adminKey,
     log,
     limits: { ...defaultLimits, ...options.limits },
+    metrics: options.metrics,
   };
   const server = await openHttpServer(context, options.tls);
   const port = await server.listen(options.port, options.host);

@@ -4,6 +4,7 @@
 import type { Logger } from "pino";
 import type { Registry } from "../registry/registry.ts";
 import type { CertificateAuthority } from "./certificates.ts";
+import type { ReadMetrics } from "./metrics-route.ts";
 
 /** Where the token endpoint answers; metadata names the first. */
 export const tokenPaths = ["/token", "/get-access-token"] as const;
@@ -54,4 +55,6 @@ export interface AuthorityContext {
   readonly adminKey: string;
   readonly log: Logger;
   readonly limits: AuthorityLimits;
+  /** What `/metrics` says; there is none without. */
+  readonly metrics: ReadMetrics | undefined;
 }

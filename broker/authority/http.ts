@@ -18,6 +18,7 @@ import type { AuthorityContext } from "./context.ts";
 import { registerDiscoveryRoutes } from "./discovery-routes.ts";
 import { registerEstRoutes } from "./est-routes.ts";
 import { registerOauthRoutes } from "./oauth-routes.ts";
+import { registerMetricsRoute } from "./metrics-route.ts";
 import { notePeerCertificate } from "./peer-certificate.ts";
 import { registerRegistryRoutes } from "./registry-routes.ts";
 import { registerSelfRoute } from "./self-route.ts";
@@ -110,6 +111,7 @@ function registerRoutes(app: FastifyInstance, context: AuthorityContext): void {
     registerSelfRoute(inner, context);
   });
   scope("v1", (inner) => {
+    registerMetricsRoute(inner, context);
     takeJsonBodies(inner);
     registerRegistryRoutes(inner, context);
   });

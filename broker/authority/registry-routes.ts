@@ -3,9 +3,8 @@
  *
  * Refusals are thrown and answered by the authority's error handler, as problem details (RFC 9457).
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { refuse } from "../../shared/refusal.ts";
+import { createAdminCheck } from "./admin-key.ts";
 import { openApiDocument } from "./openapi.ts";
 import { sent } from "./registry-bodies.ts";
 import { readFields } from "./registry-fields.ts";
@@ -17,8 +16,8 @@ export function registerRegistryRoutes(app: FastifyInstance, context: RegistryCo
   const document = openApiDocument();
   app.get("/openapi.json", () => ({ ...document, servers: [{ url: context.issuer }] }));
   app.register(async (guarded) => {
-    const key = sha256(context.adminKey);
-    guarded.addHook("onRequest", async (request) => assertAdmin(request, key));
+    const assertAdmin = createAdminCheck(context.adminKey);
+    guarded.addHook("onRequest", async (request) => assertAdmin(request));
     for (const route of routes) {
       guarded.route({
         method: route.method,
@@ -43,16 +42,4 @@ function answer(route: Route, context: RegistryContext, request: FastifyRequest,
     reply.code(201).header("location", `${path}/${encodeURIComponent(route.locate(result))}`);
   }
   return reply.send(result);
-}
-
-/** RFC 6750, section 2.1. Compares hashes, so that neither the time nor the length says anything. */
-function assertAdmin(request: FastifyRequest, key: Uint8Array): void {
-  const [scheme, presented, ...rest] = (request.headers.authorization ?? "").split(" ");
-  const isBearer = scheme?.toLowerCase() === "bearer" && presented !== undefined && rest.length === 0;
-  if (isBearer && timingSafeEqual(sha256(presented), key)) return;
-  refuse("admin.key", isBearer ? "another key" : "no key");
-}
-
-function sha256(text: string): Uint8Array {
-  return createHash("sha256").update(text).digest();
 }

@@ -32,7 +32,7 @@ export interface Connect {
   readonly clean: boolean;
   readonly username: string | undefined;
   readonly password: Uint8Array | undefined;
-  readonly will: { readonly topic: string } | undefined;
+  readonly will: { readonly topic: string; readonly payload?: Uint8Array | string } | undefined;
   readonly peer: Peer;
 }
 
@@ -54,7 +54,9 @@ export function admit(connect: Connect, desk: Desk): Admission {
   const now = desk.nowSeconds();
 
   // What is presented, by size and form alone.
-  const credential = readCredential(connect.username, connect.password, peer.certificate !== undefined);
+  const { tokenBytes, topicLevels } = desk.limits;
+  const hasCertificate = peer.certificate !== undefined;
+  const credential = readCredential(connect.username, connect.password, hasCertificate, tokenBytes);
   if (credential.kind === "anonymous") return admitStranger(connect, desk, now);
 
   // A certificate must be good even where something else would do: a bad one is never overlooked.
@@ -87,8 +89,9 @@ export function admit(connect: Connect, desk: Desk): Admission {
   if (!isClientIdOf(clientId, subject)) refuse("client-id.foreign", `not of ${subject}`);
 
   // The will is a publish to come, and is allowed or refused now.
-  const reason = will === undefined ? null : refusalToPublish(grants, will.topic);
+  const reason = will === undefined ? null : refusalToPublish(grants, will.topic, topicLevels);
   if (reason !== null) refuse(reason === "publish.topic" ? "will.topic" : reason, "will");
+  if ((will?.payload?.length ?? 0) > desk.limits.willBytes) refuse("limit.reached", "bytes of a will");
 
   return {
     kind: token === undefined ? "roles" : "token",

@@ -6,11 +6,12 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
-import { meanings, Refusal } from "../../shared/refusal.ts";
+import { meanings, Refusal, refuse } from "../../shared/refusal.ts";
 import { admit } from "./admit.ts";
 import type { Desk } from "./admit.ts";
 import { readPeer } from "./connection.ts";
 import type { Connection, ConnectionBroker } from "./connection.ts";
+import type { GateMeter } from "./meter.ts";
 import type { Report } from "./report.ts";
 import { Session } from "./session.ts";
 
@@ -20,7 +21,7 @@ export interface ConnectPacket {
   clean?: boolean;
   username?: string;
   password?: Uint8Array | string;
-  will?: { topic: string };
+  will?: { topic: string; payload?: Uint8Array | string };
 }
 
 /** Aedes calls it with the CONNECT before it looks anything up. */
@@ -44,11 +45,14 @@ export interface ConnectDesk {
   /** Learns which session an approved will belongs to. */
   readonly wills: WeakMap<object, Session>;
   readonly report: Report;
+  readonly meter: GateMeter;
   readonly log: Logger;
+  readonly isGuarded: (client: object) => boolean;
+  readonly mayKeepSession: ((clientId: string) => boolean) | undefined;
 }
 
 /** The two hooks for CONNECT. */
-export function openConnect({ desk, wills, report, log }: ConnectDesk): {
+export function openConnect({ desk, wills, report, meter, log, isGuarded, mayKeepSession }: ConnectDesk): {
   preConnect: PreConnect;
   authenticate: Authenticate;
 } {
@@ -63,10 +67,12 @@ export function openConnect({ desk, wills, report, log }: ConnectDesk): {
     const clientId = packet.clientId ?? "";
     const connect = { clientId, clean: packet.clean === true, username, password, will: packet.will };
     const admission = admit({ ...connect, peer: readPeer(connection) }, desk);
+    if (!connect.clean && mayKeepSession?.(admission.clientId) === false) refuse("limit.reached", "stored sessions");
     connection.id = admission.clientId;
-    const session = new Session(connection, admission);
+    const session = new Session(connection, admission, desk.limits.topicLevels);
     if (packet.will !== undefined) wills.set(packet.will, session);
     sessions.open(session);
+    meter.admitted(admission.kind);
     countFilters(connection.broker);
     const { kind, subject, address, expiresAt } = admission;
     log.info({ clientId: admission.clientId, sub: subject, kind, address, expiresAt }, "session opened");
@@ -86,6 +92,7 @@ export function openConnect({ desk, wills, report, log }: ConnectDesk): {
     preConnect(client, packet, done) {
       let refusal: Refusal | null = null;
       try {
+        if (!isGuarded(client)) throw new Error("a connection that did not come in through the wire guard");
         packets.set(client, packet);
         // an anonymous client gets an id that is nobody's before the broker looks anything up by it
         const presentsNothing = (packet.username ?? "") === "" && (packet.password?.length ?? 0) === 0;

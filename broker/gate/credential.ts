@@ -19,15 +19,19 @@ export type Credential =
   | { readonly kind: "anonymous" };
 
 const prefix = "ace";
-const maxTokenText = Math.ceil((MAX_TOKEN_BYTES * 4) / 3);
 const tokenText = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){0,2}$/;
 
-/** Reads user name and password; throws `credential.*` or `proof.*`. Empty is the same as absent. */
+/**
+ * Reads user name and password; throws `credential.*` or `proof.*`. Empty is the same as absent. A token has at most
+ * `maxTokenBytes`, as text a third more.
+ */
 export function readCredential(
   username: string | undefined,
   password: Uint8Array | undefined,
   hasCertificate: boolean,
+  maxTokenBytes = MAX_TOKEN_BYTES,
 ): Credential {
+  const maxTokenText = Math.ceil((maxTokenBytes * 4) / 3);
   const name = username ?? "";
   const secret = password ?? new Uint8Array();
   if (name.length > prefix.length + maxTokenText) refuse("credential.too-large", `user name of ${name.length}`);

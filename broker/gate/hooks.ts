@@ -1,13 +1,14 @@
 /**
  * The gate: opens everything it is made of and hands out the five hooks of an MQTT broker.
  *
- * A hook never throws, never hangs and calls back exactly once. A refusal is logged, one line each; a fault of ours is
+ * A hook never throws, never hangs and calls back exactly once. A refusal is counted and logged, one line each; a fault of ours is
  * refused as `internal` and logged with its stack. The peer learns what `meanings` says and no more. Publish, subscribe
  * and delivery are answered synchronously, so that nothing overtakes and nothing is decided for a client that is gone.
  */
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { Refusal } from "../../shared/refusal.ts";
+import type { Reason } from "../../shared/refusal.ts";
 import { SESSION_NEWS } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
 import type { Desk } from "./admit.ts";
@@ -18,17 +19,22 @@ import type { Authenticate, PreConnect } from "./connect.ts";
 import type { Connection } from "./connection.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
-import { isNews, refusalNews, tell } from "./news.ts";
+import { noGateMeter } from "./meter.ts";
+import type { GateMeter } from "./meter.ts";
+import { hearsOfFilter, isNews, refusalNews, tell } from "./news.ts";
 import { openAuthorizePublish } from "./publish.ts";
 import type { AuthorizePublish } from "./publish.ts";
 import { openReceiver } from "./receive-token.ts";
-import { namesOf, openReport } from "./report.ts";
+import { namesOf, openReporter } from "./report.ts";
+import type { Gateway, Report } from "./report.ts";
 import type { Session } from "./session.ts";
 import { openSessions } from "./sessions.ts";
 import type { Sessions } from "./sessions.ts";
 import { forgetStored, grantFilter } from "./subscriptions.ts";
 import { openTokens } from "./tokens.ts";
 import { followTrust } from "./trust-news.ts";
+import { assertMayFire, readGrounds } from "./will-grounds.ts";
+import type { WillGrounds } from "./will-grounds.ts";
 
 /** What a gate stands on. */
 export interface GateOptions {
@@ -37,6 +43,11 @@ export interface GateOptions {
   /** Seconds since 1970, fractions welcome. Default: the clock. */
   readonly nowSeconds?: (() => number) | undefined;
   readonly limits?: Partial<GateLimits> | undefined;
+  readonly meter?: GateMeter | undefined;
+  /** Refuses connections that did not come in through the wire guard. Default false. */
+  readonly isGuardNeeded?: boolean | undefined;
+  /** Whether a session may be kept for a client that wants it; asked at CONNECT. Default yes. */
+  readonly mayKeepSession?: ((clientId: string) => boolean) | undefined;
 }
 
 /** The hooks of an Aedes broker. `client` is the broker's own object. */
@@ -60,6 +71,16 @@ export interface Gate {
   mayStore(client: object, filter: string): boolean;
   /** Whether a live session of this client may not have this message. False for a session that is over. */
   isRefused(client: object, topic: string): boolean;
+  /** The connections that came in through the wire guard, which puts them here. */
+  readonly guarded: WeakSet<object>;
+  /** Counts and logs what the engine refuses, as the gate does itself. */
+  readonly report: Report;
+  /** Counts a refusal that the engine logs itself. */
+  count(at: Gateway, reason: Reason): void;
+  /** What allowed the will of a live client, for whoever stores the will; undefined without a session. */
+  groundsOf(client: object): WillGrounds | undefined;
+  /** Whether a will that was stored on these grounds may be published now; a no is logged. */
+  mayFireStored(grounds: WillGrounds, topic: string): boolean;
   /** Stops the timers and the listening to trust. Connections are for the broker to close. */
   close(): void;
 }
@@ -70,15 +91,18 @@ export function openGate(options: GateOptions): Gate {
   const log = options.log ?? pino({ level: "silent" });
   const nowSeconds = options.nowSeconds ?? (() => Date.now() / 1000);
   const limits: GateLimits = { ...defaultLimits, ...options.limits };
-  const report = openReport(log);
+  const meter = options.meter ?? noGateMeter;
+  const reporter = openReporter(log, meter, limits);
+  const { report } = reporter;
   const wills = new WeakMap<object, Session>();
+  const guarded = new WeakSet<object>();
 
   const expire = (session: Session): void => {
     if (session.isClosed) return;
     log.info({ ...namesOf(session.connection), reason: "session.expired" }, "session over");
     sessions.close(session, false);
   };
-  const sessions = openSessions({ expiring: tellOfEnd, expired: expire }, nowSeconds);
+  const sessions = openSessions({ expiring: tellOfEnd, expired: expire, ended: () => meter.ended() }, nowSeconds);
 
   /** The live session of a client. One whose time is up is closed on the way. */
   const sessionOf = (client: object): Session => {
@@ -96,7 +120,7 @@ export function openGate(options: GateOptions): Gate {
     forgetStored(connection, [filter], log);
   };
 
-  const tokens = openTokens(trust, limits.verifiedTokens);
+  const tokens = openTokens(trust, limits.verifiedTokens, limits.tokenBytes);
   const desk: Desk = {
     trust,
     tokens,
@@ -109,8 +133,10 @@ export function openGate(options: GateOptions): Gate {
   const receive = openReceiver(desk, log);
   const stopFollowing = followTrust(trust, sessions, log);
 
+  const isGuarded = (client: object): boolean => options.isGuardNeeded !== true || guarded.has(client);
+
   const hooks: Hooks = {
-    ...openConnect({ desk, wills, report, log }),
+    ...openConnect({ desk, wills, report, meter, log, isGuarded, mayKeepSession: options.mayKeepSession }),
     authorizePublish: openAuthorizePublish({ trust, wills, receive, report, sessionOf }),
 
     authorizeSubscribe(client, subscription, done) {
@@ -119,9 +145,10 @@ export function openGate(options: GateOptions): Gate {
         grantFilter(sessionOf(client), subscription.topic, limits.subscriptions);
         isGranted = true;
       } catch (error) {
-        const refusal = report(error, client, "subscribe", subscription.topic);
         const session = sessions.of(client);
-        if (session !== undefined) tell(session, refusalNews(refusal));
+        const isTold = session !== undefined && hearsOfFilter(session, nowSeconds());
+        const refusal = report(error, client, "subscribe", subscription.topic, isTold);
+        if (isTold) tell(session, refusalNews(refusal));
         forgetIfResumed(client as Connection, subscription.topic);
       }
       // null is answered 0x80 for this filter; an error would end the connection and leave the others unanswered
@@ -135,8 +162,11 @@ export function openGate(options: GateOptions): Gate {
         if (session === undefined || session.isClosed) return null;
         if (nowSeconds() >= session.rights.expiresAt) expire(session);
         else if (session.may("sub", packet.topic)) return packet;
-        else
-          log.debug({ clientId: session.admission.clientId, reason: "deliver.topic", topic: packet.topic }, "refused");
+        else {
+          const reason = "deliver.topic";
+          meter.refused("deliver", reason);
+          log.debug({ clientId: session.admission.clientId, reason, topic: packet.topic }, "refused");
+        }
       } catch (error) {
         report(error, client, "deliver", packet.topic);
       }
@@ -147,6 +177,22 @@ export function openGate(options: GateOptions): Gate {
   return {
     hooks,
     sessions,
+    guarded,
+    report,
+    count: (at, reason) => meter.refused(at, reason),
+    groundsOf(client) {
+      const session = sessions.of(client);
+      return session && readGrounds(session);
+    },
+    mayFireStored(grounds, topic) {
+      try {
+        assertMayFire(trust, grounds, topic);
+        return true;
+      } catch (error) {
+        report(error, null, "will", topic);
+        return false;
+      }
+    },
     mayStore(client, filter) {
       const session = sessions.of(client);
       return session !== undefined && session.filters.has(filter) && session.may("sub", filter);
@@ -158,6 +204,7 @@ export function openGate(options: GateOptions): Gate {
     close() {
       stopFollowing();
       sessions.stop();
+      reporter.close();
     },
   };
 }

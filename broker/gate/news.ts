@@ -22,6 +22,9 @@ const origin = `postern-news-${randomUUID()}`;
 let counter = 0;
 /** How long a refused client's news may take to leave. */
 const partingMilliseconds = 500;
+/** Refused filters that one session is told of in a second; its SUBACK says no to each all the same. */
+const filtersToldASecond = 10;
+const told = new WeakMap<Session, { second: number; count: number }>();
 
 /** Whether a message to be delivered is one of the gate's own. */
 export function isNews(packet: { readonly brokerId?: string | undefined }): boolean {
@@ -75,7 +78,22 @@ export function partWith(session: Session, refusal: Refusal, done: () => void): 
   });
 }
 
-/** A stored subscription counts once CONNACK is out: nothing may come before it. */
-function isListening({ connection }: Session): boolean {
+/**
+ * Whether the client is to be told of one more filter that was refused: it listens, and has not been told of too many in
+ * this second. Counts those that it says yes to.
+ */
+export function hearsOfFilter(session: Session, nowSeconds: number): boolean {
+  if (!isListening(session)) return false;
+  const second = Math.floor(nowSeconds);
+  const known = told.get(session);
+  if (known?.second !== second) {
+    told.set(session, { second, count: 1 });
+    return true;
+  }
+  return ++known.count <= filtersToldASecond;
+}
+
+/** Whether news would be heard. A stored subscription counts once CONNACK is out: nothing may come before it. */
+export function isListening({ connection }: Session): boolean {
   return !connection.closed && connection.connackSent && connection.subscriptions[SESSION_NEWS] !== undefined;
 }

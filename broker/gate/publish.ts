@@ -9,7 +9,7 @@ import { Refusal } from "../../shared/refusal.ts";
 import { AUTHZ_INFO } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
 import { assertLive } from "./authz-info.ts";
-import { partWith } from "./news.ts";
+import { isListening, partWith } from "./news.ts";
 import type { ReceiveToken } from "./receive-token.ts";
 import type { Report } from "./report.ts";
 import { refusalToPublish } from "./session.ts";
@@ -71,7 +71,7 @@ export function openAuthorizePublish({ trust, wills, receive, report, sessionOf 
         consume(packet);
         return done(null);
       }
-      const refusal = report(error, session.connection, "authz-info");
+      const refusal = report(error, session.connection, "authz-info", undefined, isListening(session));
       partWith(session, refusal, () => done(refusal));
     });
   };
@@ -88,7 +88,7 @@ export function openAuthorizePublish({ trust, wills, receive, report, sessionOf 
       const reason = packet.topic === AUTHZ_INFO ? null : session.refusalOf("pub", packet.topic);
       if (reason !== null) throw new Refusal(reason);
     } catch (error) {
-      refusal = report(error, client, "publish", packet.topic);
+      refusal = report(error, client, "publish", packet.topic, session !== undefined && isListening(session));
     }
     if (refusal === null && packet.topic === AUTHZ_INFO) return takeToken(session!, packet, done);
     if (refusal !== null && session !== undefined) return partWith(session, refusal, () => done(refusal));

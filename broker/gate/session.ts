@@ -13,7 +13,14 @@ import type { Reason } from "../../shared/refusal.ts";
 import { mayPublish, maySubscribe, toPermissions } from "../../shared/scope.ts";
 import type { Grant, Permissions } from "../../shared/scope.ts";
 import type { VerifiedToken } from "../../shared/token.ts";
-import { assertTopicFilter, assertTopicName, AUTHZ_INFO, SESSION_NEWS } from "../../shared/topic.ts";
+import {
+  assertTopicFilter,
+  assertTopicName,
+  AUTHZ_INFO,
+  MAX_TOPIC_LEVELS,
+  readShared,
+  SESSION_NEWS,
+} from "../../shared/topic.ts";
 import type { Connection } from "./connection.ts";
 
 /** What a client does with a topic; a delivery is decided as `sub`. */
@@ -59,9 +66,12 @@ export class Session {
   #permissions: Permissions;
   readonly #publish = new Map<string, Reason | null>();
   readonly #subscribe = new Map<string, Reason | null>();
+  readonly #topicLevels: number;
 
-  constructor(connection: Connection, admission: Admission) {
+  /** `topicLevels`: how deep a topic may be. */
+  constructor(connection: Connection, admission: Admission, topicLevels = MAX_TOPIC_LEVELS) {
     this.connection = connection;
+    this.#topicLevels = topicLevels;
     this.admission = admission;
     this.#rights = admission;
     this.#permissions = toPermissions(admission.grants);
@@ -82,8 +92,8 @@ export class Session {
     const decisions = action === "pub" ? this.#publish : this.#subscribe;
     const known = decisions.get(topic);
     if (known !== undefined) return known;
-    const permissions = this.#permissions;
-    const decision = action === "pub" ? refusalToPublish(permissions, topic) : refusalToSubscribe(permissions, topic);
+    const decide = action === "pub" ? refusalToPublish : refusalToSubscribe;
+    const decision = decide(this.#permissions, topic, this.#topicLevels);
     if (topic.length <= longestKept) keep(decisions, topic, decision);
     return decision;
   }
@@ -114,26 +124,40 @@ export class Session {
 }
 
 /** Why these grants do not let a topic be published, or null when they do. */
-export function refusalToPublish(grants: readonly Grant[] | Permissions, topic: string): Reason | null {
-  const malformed = refusalIn(assertTopicName, topic);
+export function refusalToPublish(
+  grants: readonly Grant[] | Permissions,
+  topic: string,
+  topicLevels = MAX_TOPIC_LEVELS,
+): Reason | null {
+  const malformed = refusalIn(() => assertTopicName(topic, topicLevels));
   if (malformed !== null) return malformed;
   if (topic.startsWith("$") || topic === AUTHZ_INFO) return "topic.reserved";
   return mayPublish(grants, topic) ? null : "publish.topic";
 }
 
 /** Why these grants do not let a filter be subscribed, or null when they do. */
-function refusalToSubscribe(grants: readonly Grant[] | Permissions, filter: string): Reason | null {
-  if (filter.startsWith("$share/")) return "subscribe.shared";
-  const malformed = refusalIn(assertTopicFilter, filter);
+function refusalToSubscribe(
+  grants: readonly Grant[] | Permissions,
+  filter: string,
+  topicLevels: number,
+): Reason | null {
+  if (filter.startsWith("$share/")) {
+    const shared = readShared(filter);
+    if (shared === undefined) return "subscribe.shared";
+    // what is reserved has no groups: neither another group nor the news of a session
+    if (shared.filter.startsWith("$")) return "topic.reserved";
+    return refusalToSubscribe(grants, shared.filter, topicLevels);
+  }
+  const malformed = refusalIn(() => assertTopicFilter(filter, topicLevels));
   if (malformed !== null) return malformed;
   if (filter === SESSION_NEWS) return null;
   if (filter.startsWith("$") || filter === AUTHZ_INFO) return "topic.reserved";
   return maySubscribe(grants, filter) ? null : "subscribe.filter";
 }
 
-function refusalIn(assert: (topic: string) => void, topic: string): Reason | null {
+function refusalIn(assert: () => void): Reason | null {
   try {
-    assert(topic);
+    assert();
     return null;
   } catch (error) {
     if (error instanceof Refusal) return error.reason;

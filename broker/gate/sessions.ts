@@ -29,10 +29,12 @@ export interface Sessions {
   stop(): void;
 }
 
-/** What happens when a timer fires. */
+/** What happens to a session when a timer fires. */
 export interface SessionEvents {
   expiring(session: Session): void;
   expired(session: Session): void;
+  /** No timer: its connection is gone. */
+  ended?(session: Session): void;
 }
 
 /** setTimeout takes 31 bits of milliseconds; longer waits are taken in steps. */
@@ -92,6 +94,7 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
     removeKeys(entry);
     entries.delete(session.connection);
     session.isClosed = true;
+    events.ended?.(session);
   };
 
   // timers go by the monotonic clock: when the other one is set, every session looks again

@@ -20,14 +20,14 @@ export interface Tokens {
   verify(presented: string | Uint8Array, nowSeconds: number): VerifiedToken;
 }
 
-/** Opens a verifier that remembers at most `capacity` tokens. */
-export function openTokens(trust: Trust, capacity: number): Tokens {
+/** Opens a verifier that remembers at most `capacity` tokens, and takes none of more than `maxBytes`. */
+export function openTokens(trust: Trust, capacity: number, maxBytes = MAX_TOKEN_BYTES): Tokens {
   const verified = new BoundedMap<string, { readonly token: VerifiedToken; readonly key: PublicKey }>(capacity);
   const isAudience = (audience: string): boolean => trust.api(audience)?.kind === "mqtt";
 
   return {
     verify(presented, nowSeconds) {
-      if (presented.length > 2 * MAX_TOKEN_BYTES) refuse("token.too-large", `${presented.length} bytes`);
+      if (presented.length > 2 * maxBytes) refuse("token.too-large", `${presented.length} bytes`);
       const digest = createHash("sha256").update(presented).digest("base64");
       const known = verified.get(digest);
       if (known !== undefined) {
@@ -39,7 +39,8 @@ export function openTokens(trust: Trust, capacity: number): Tokens {
         }
         verified.delete(digest);
       }
-      const expected = { issuer: trust.issuer, keyFor: (kid: string) => trust.keyFor(kid), isAudience, nowSeconds };
+      const keyFor = (kid: string): PublicKey | undefined => trust.keyFor(kid);
+      const expected = { issuer: trust.issuer, keyFor, isAudience, nowSeconds, maxBytes };
       const token = verifyToken(presented, expected);
       verified.set(digest, { token, key: trust.keyFor(token.kid)! });
       return token;

@@ -1,21 +1,33 @@
 /**
- * The options with which an Aedes broker becomes one that the gate guards: the hooks, the guarded persistence, and the
- * limits that go with them (docs/protocol.md, section 12). Our own emitter joins here.
+ * The options with which an Aedes broker becomes one that the gate guards: the hooks, our emitter, the store behind the
+ * gate's guard, and the limits that are Aedes' own to keep.
  */
 import type { AedesOptions } from "aedes";
 import type { Gate } from "../gate/hooks.ts";
-import { guardPersistence } from "./store.ts";
+import { defaultLimits } from "./limits.ts";
+import type { EngineLimits } from "./limits.ts";
+import { guardStore } from "./store/guard-store.ts";
 
-/** The options for a broker behind this gate. `persistence` default: the one in memory. */
-export function brokerOptions(gate: Gate, persistence?: object): AedesOptions {
+/** What a broker is made of beside the gate. `store`: ours, or another persistence for Aedes. */
+export interface BrokerPieces {
+  readonly emitter: object | undefined;
+  readonly store: object;
+  readonly limits?: Partial<EngineLimits> | undefined;
+}
+
+/** The options for a broker behind this gate. */
+export function brokerOptions(gate: Gate, pieces: BrokerPieces): AedesOptions {
+  const limits: EngineLimits = { ...defaultLimits, ...pieces.limits };
   return {
     ...gate.hooks,
-    persistence: guardPersistence(gate, persistence),
-    connectTimeout: 10_000,
-    drainTimeout: 5000,
-    maxInflightInbound: 50,
+    persistence: guardStore(gate, pieces.store),
+    ...(pieces.emitter !== undefined && { mq: pieces.emitter }),
+    connectTimeout: limits.connectMilliseconds,
+    drainTimeout: limits.stallMilliseconds,
+    maxInflightInbound: limits.receipts,
     // MQTT 3.1 allows 23 characters; client ids here are longer
     maxClientsIdLength: 200,
-    concurrency: 1000,
+    // listeners of one connection, of which our outbound needs few
+    concurrency: 100,
   };
 }

@@ -24,6 +24,8 @@ export interface Entry {
 
 /** The queue of one stored session while its client is connected. */
 export interface SessionQueue {
+  /** More than half of what one session may have waits to be taken. */
+  readonly isHalfFull: boolean;
   /** The next entries in order, at most `most`, those on disk only; each is given once. Notes that they are sent. */
   take(most: number): Entry[];
   /** Acknowledged (PUBACK, PUBCOMP), or not to be delivered: removed, without waiting for the disk. */

@@ -2,8 +2,8 @@
  * The doors of the broker: MQTT over TLS, over WebSocket over TLS, and plain where asked for.
  *
  * TLS 1.2 or newer. A client certificate is asked for and not demanded, and OpenSSL's verdict on it is not used: the gate
- * verifies it, so that a bad one is refused by CONNACK and logged. A failed handshake is a closed socket. A wire guard
- * in front of the parser will stand in `Accept`.
+ * verifies it, so that a bad one is refused by CONNACK and logged. Who may arrive, when its handshake begins and how long all
+ * of it may take is for `arrivals.ts` to say.
  */
 import { constants } from "node:crypto";
 import { createServer as createHttpsServer } from "node:https";
@@ -12,9 +12,11 @@ import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer } from "node:tls";
-import type { SecureContextOptions, TLSSocket, TlsOptions } from "node:tls";
+import type { SecureContextOptions, TlsOptions } from "node:tls";
 import type { Logger } from "pino";
 import { createWebSocketStream, WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
+import type { Arrivals } from "./arrivals.ts";
 
 /** Takes a connection that may speak MQTT; the request is that of a WebSocket. */
 export type Accept = (connection: Duplex, request?: IncomingMessage) => void;
@@ -45,65 +47,78 @@ export interface Listener {
 export interface Door {
   readonly accept: Accept;
   readonly log: Logger;
-  /** How long a TLS handshake, and then an HTTP upgrade, may take. */
-  readonly handshakeMilliseconds: number;
+  readonly arrivals: Arrivals;
 }
 
-const maxPacketBytes = 256 * 1024;
+/** Beside the packets: what the frames of a WebSocket add, and small packets that are sent at once. */
+const frameBytes = 1024;
+/** Answers to pings that may wait for a peer to read them. */
+const pongBytes = 16_384;
 
 /** Opens MQTT over TLS. */
 export function listenTls(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
-  const { accept, log } = door;
-  const options = { ...tlsOptions(tls, door), noDelay: true, ALPNProtocols: ["mqtt"] };
-  const server = createTlsServer(options, (socket) => accept(socket));
-  watchHandshakes(server, log);
-  return listen(server, address, log, (renewed) => server.setSecureContext(contextOptions(renewed)));
+  const options = { ...tlsOptions(tls, door), ALPNProtocols: ["mqtt"] };
+  const server = createTlsServer(options, (socket) => door.accept(socket));
+  return listen(server, address, door, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
 /** Opens MQTT over WebSocket over TLS; other HTTP requests are answered 426. */
 export function listenWebSocket(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
-  const { accept, log, handshakeMilliseconds } = door;
+  const { log, arrivals } = door;
+  const { connectMilliseconds, packetBytes } = arrivals.limits;
   const options = {
     ...tlsOptions(tls, door),
-    noDelay: true,
     maxHeaderSize: 8192,
-    headersTimeout: handshakeMilliseconds,
-    requestTimeout: handshakeMilliseconds,
-    connectionsCheckingInterval: Math.min(handshakeMilliseconds, 1000),
+    headersTimeout: connectMilliseconds,
+    requestTimeout: connectMilliseconds,
+    connectionsCheckingInterval: Math.min(connectMilliseconds, 1000),
   };
   const server = createHttpsServer(options, (_request, response) =>
     response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
   );
-  watchHandshakes(server, log);
   server.on("clientError", (_error, socket) => socket.destroy());
 
   const sockets = new WebSocketServer({
     server,
-    maxPayload: maxPacketBytes,
+    maxPayload: packetBytes,
     perMessageDeflate: false,
+    autoPong: false,
     verifyClient: ({ req }: { req: IncomingMessage }) => offeredProtocol(req) !== undefined,
     handleProtocols: (_protocols, request) => offeredProtocol(request) ?? false,
   });
   sockets.on("error", (error) => log.error({ err: error }, "websocket listener failed"));
-  sockets.on("connection", (socket, request) => {
-    socket.on("error", (error) => log.debug({ err: error }, "websocket failed"));
-    accept(createWebSocketStream(socket), request);
-  });
-  return listen(server, address, log, (renewed) => server.setSecureContext(contextOptions(renewed)));
+  sockets.on("connection", (socket, request) => acceptWebSocket(socket, request, door));
+  return listen(server, address, door, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
 /** Plain MQTT binds the loopback address unless told otherwise. */
-export function listenPlain(address: Address, { accept, log }: Door): Promise<Listener> {
-  const server = createTcpServer({ noDelay: true }, (socket) => accept(socket));
-  return listen(server, { ...address, host: address.host ?? "127.0.0.1" }, log, () => {});
+export function listenPlain(address: Address, door: Door): Promise<Listener> {
+  const server = createTcpServer((socket) => door.accept(socket));
+  return listen(server, { ...address, host: address.host ?? "127.0.0.1" }, door, () => {});
 }
 
-function tlsOptions(tls: ServerTls, { handshakeMilliseconds }: Door): TlsOptions {
+function acceptWebSocket(socket: WebSocket, request: IncomingMessage, { accept, log, arrivals }: Door): void {
+  socket.on("error", (error) => log.debug({ err: error }, "websocket failed"));
+  // a message is held until its last frame has come: one of a stranger is not to hold more than a CONNECT
+  arrivals.bound(request.socket, arrivals.limits.connectBytes + frameBytes);
+  socket.on("ping", (payload) => {
+    // who sends pings and reads no answers finds no memory for them here
+    if (socket.bufferedAmount < pongBytes) socket.pong(payload);
+  });
+  const stream = createWebSocketStream(socket);
+  // MQTT-6.0.0-1
+  socket.prependListener("message", (_message, isBinary) => {
+    if (!isBinary) stream.destroy();
+  });
+  accept(stream, request);
+}
+
+function tlsOptions(tls: ServerTls, { arrivals }: Door): TlsOptions {
   return {
     ...contextOptions(tls),
     requestCert: true,
     rejectUnauthorized: false,
-    handshakeTimeout: handshakeMilliseconds,
+    handshakeTimeout: arrivals.limits.connectMilliseconds,
   };
 }
 
@@ -111,19 +126,6 @@ function contextOptions({ cert, key, ca }: ServerTls): SecureContextOptions {
   // a connection stands for one certificate and one exporter value from its first byte to its last
   const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
   return { cert, key, minVersion: "TLSv1.2", secureOptions, ...(ca !== undefined && { ca }) };
-}
-
-/**
- * After a failed or late handshake node emits this event and leaves the socket to us. Asking for the certificate once the
- * handshake is done clears what OpenSSL noted of one whose signature is wrong, which would end the connection at the
- * next read, before the gate could refuse it.
- */
-function watchHandshakes(server: Server, log: Logger): void {
-  server.on("secureConnection", (socket: TLSSocket) => void socket.getPeerX509Certificate());
-  server.on("tlsClientError", (error: Error, socket: Socket) => {
-    log.debug({ err: error, address: socket.remoteAddress }, "handshake failed");
-    socket.destroy();
-  });
 }
 
 /** `mqtt` is the registered name (MQTT 3.1.1, section 6); clients of MQTT 3.1 say `mqttv3.1`. */
@@ -136,10 +138,11 @@ function offeredProtocol(request: IncomingMessage): string | undefined {
 async function listen(
   server: Server,
   { port, host }: Address,
-  log: Logger,
+  { log, arrivals }: Door,
   renewTls: (tls: ServerTls) => void,
 ): Promise<Listener> {
   const sockets = new Set<Socket>();
+  arrivals.watch(server);
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));

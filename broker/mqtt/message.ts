@@ -45,10 +45,3 @@ export function introduce(notify: Notify, subscriber: Subscriber): void {
 export function subscriberOf(notify: Notify): Subscriber | undefined {
   return subscribers.get(notify);
 }
-
-/** `$share/<group>/<filter>` (MQTT 5, section 4.8.2), taken apart; undefined for any other filter. */
-export function readShared(filter: string): { readonly group: string; readonly filter: string } | undefined {
-  if (!filter.startsWith("$share/")) return undefined;
-  const end = filter.indexOf("/", 7);
-  return end < 0 ? undefined : { group: filter.slice(7, end), filter: filter.slice(end + 1) };
-}

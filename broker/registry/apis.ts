@@ -8,7 +8,7 @@ import { assertName, readClientId } from "../../shared/names.ts";
 import { Refusal, refuse } from "../../shared/refusal.ts";
 import { assertTopicFilter, AUTHZ_INFO } from "../../shared/topic.ts";
 import { ADMIN, audit } from "./audit.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 

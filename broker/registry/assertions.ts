@@ -4,7 +4,7 @@
  */
 import { MAX_ASSERTION_ID_BYTES } from "../../shared/assertion.ts";
 import { refuse } from "../../shared/refusal.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** Kept a little beyond the expiry, for a clock that is set back. */

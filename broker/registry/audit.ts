@@ -4,7 +4,7 @@
  * A row holds nothing secret: no secrets, tokens, payloads or keys, only names, ids, hashes and reasons.
  */
 import type { Reason } from "../../shared/refusal.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** What a row says. */

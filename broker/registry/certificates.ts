@@ -5,7 +5,7 @@
 import { readSpki, type PublicKey } from "../../shared/cose-key.ts";
 import { audit } from "./audit.ts";
 import { findClient } from "./clients.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** A certificate on record. */

@@ -9,7 +9,7 @@ import { assertName, readClientId } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { MAX_ENTRIES } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import { allGrants } from "./grants.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";

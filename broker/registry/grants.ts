@@ -4,7 +4,7 @@
 import { readClientId } from "../../shared/names.ts";
 import { expandGrants, mergeGrants, parsePermission, type Grant } from "../../shared/scope.ts";
 import type { Api } from "./apis.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** What the client's roles allow on one api. Nothing for the api of another project. */

@@ -2,7 +2,7 @@
  * Tokens that were issued, by their hashes (RFC 9770, section 4): what a revocation needs to know of them. The token
  * itself is not kept. A row goes soon after the token has expired.
  */
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** What is recorded of a token. */

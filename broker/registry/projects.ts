@@ -4,7 +4,7 @@
 import { assertSlug } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { ADMIN, audit } from "./audit.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** A project on record. */

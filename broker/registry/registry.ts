@@ -7,7 +7,7 @@
  * other such work that arrives in the same turn of the event loop.
  */
 import type { TrustSink } from "../trust/trust.ts";
-import { statement, type Database } from "./database.ts";
+import { statement, type Database } from "../sqlite/database.ts";
 
 /** An open registry. */
 export interface Registry {

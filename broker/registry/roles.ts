@@ -11,7 +11,7 @@ import { AUTHZ_INFO, covers } from "../../shared/topic.ts";
 import { getApi, isReserved, MAX_ENTRIES, type Api } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { tellHolders } from "./clients.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 

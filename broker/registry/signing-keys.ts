@@ -9,7 +9,7 @@ import { toBase64url } from "../../shared/base64url.ts";
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
 import { createSigner, type Signer } from "../../shared/es256.ts";
 import { audit, ITSELF } from "./audit.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** A key of the issuer, its public half. */

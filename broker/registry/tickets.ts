@@ -22,7 +22,7 @@ import {
   tellClient,
   type Client,
 } from "./clients.ts";
-import { statement } from "./database.ts";
+import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 

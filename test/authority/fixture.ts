@@ -12,6 +12,7 @@ import { pino } from "pino";
 import { startAuthority } from "../../broker/authority/authority.ts";
 import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
 import type { AuthorityLimits, BrokerAddresses } from "../../broker/authority/context.ts";
+import type { ReadMetrics } from "../../broker/authority/metrics-route.ts";
 import { spki, toPem } from "../../broker/authority/x509.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
@@ -63,7 +64,7 @@ export function makeKey(): { readonly privateKey: KeyObject; readonly key: Publi
 }
 
 /** Starts everything. Close it with `close`. */
-export async function openFixture(limits: Partial<AuthorityLimits> = {}) {
+export async function openFixture(limits: Partial<AuthorityLimits> = {}, metrics?: ReadMetrics) {
   const directory = mkdtempSync(join(tmpdir(), "postern-authority-"));
   const clock = { now: Math.floor(Date.now() / 1000) };
   const nowSeconds = (): number => clock.now;
@@ -84,6 +85,7 @@ export async function openFixture(limits: Partial<AuthorityLimits> = {}) {
     adminKey: "admin-key",
     log,
     limits,
+    metrics,
   });
   const agents = new Map<string, Agent>();
 

@@ -4,21 +4,41 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import type { EngineLimits } from "../../broker/mqtt/limits.ts";
 import type { Listening, Message, Question, ServerKind } from "./server.ts";
 
 export interface Child extends Listening {
   readonly kind: ServerKind;
+  readonly pid: number;
+  /** Whether it has not ended. */
+  isRunning(): boolean;
   /** User and system time of all its threads since it started, in microseconds. */
   cpuMicroseconds(): Promise<number>;
+  /** Collects its garbage; for one that was started to be able to. */
+  collect(): Promise<void>;
   stop(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** How a server is started. */
+export interface StartOptions {
+  /** Leaves a CPU profile there when it is stopped. */
+  readonly profileDir?: string | undefined;
+  /** Limits of the engine that are not the default. */
+  readonly limits?: Partial<EngineLimits>;
+  readonly canCollect?: boolean;
 }
 
 const executable = fileURLToPath(new URL("server.js", import.meta.url));
 
-/** Starts a server; with `profileDir` it leaves a CPU profile there when it is stopped. */
-export async function startChild(kind: ServerKind, dataDir: string, profileDir?: string): Promise<Child> {
+/** Starts a server. */
+export async function startChild(kind: ServerKind, dataDir: string, options: StartOptions = {}): Promise<Child> {
+  const { profileDir, limits = {}, canCollect = false } = options;
   const profile = ["--cpu-prof", "--cpu-prof-interval=200", `--cpu-prof-dir=${profileDir}`];
-  const child = fork(executable, [kind, dataDir], { execArgv: profileDir === undefined ? [] : profile });
+  const execArgv = [...(profileDir === undefined ? [] : profile), ...(canCollect ? ["--expose-gc"] : [])];
+  // what a server says at its end is not part of the tables; ours is to be heard
+  const stdio = ["ignore", "inherit", kind === "postern" ? "inherit" : "ignore", "ipc"] as const;
+  const child = fork(executable, [kind, dataDir, JSON.stringify(limits)], { execArgv, stdio: [...stdio] });
   const ended = once(child, "exit");
 
   const next = async (): Promise<Message> => {
@@ -37,14 +57,25 @@ export async function startChild(kind: ServerKind, dataDir: string, profileDir?:
   return {
     kind,
     ...first.listening,
+    pid: child.pid!,
+    isRunning: () => child.exitCode === null && child.signalCode === null,
     async cpuMicroseconds() {
       const answer = next();
       ask("usage");
       const message = await answer;
       return "cpuMicroseconds" in message ? message.cpuMicroseconds : Number.NaN;
     },
+    async collect() {
+      const answer = next();
+      ask("collect");
+      await answer;
+    },
     async stop() {
-      ask("stop");
+      if (child.connected) ask("stop");
+      await ended;
+    },
+    async kill() {
+      child.kill("SIGKILL");
       await ended;
     },
   };

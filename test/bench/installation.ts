@@ -30,6 +30,8 @@ export const SERVICE = "home.board";
 export const BOUND_AUDIENCE = "home.mqtt";
 /** Tokens for it are bearer tokens. */
 export const BEARER_AUDIENCE = "home.open";
+/** Where the load of the broker benchmarks goes. */
+export const BENCH_TOPICS = "home/bench";
 /** The device's public key, for the bare server to verify with. */
 export const DEVICE_KEY_FILE = "device.pem";
 
@@ -51,6 +53,10 @@ export interface Installation {
   jwtAssertion(issuer: string): string;
   /** A token for the device, signed with the key of the authority as the authority would. */
   token(issuer: string): Uint8Array;
+  /** A bearer token for the device, for every topic below {@link BENCH_TOPICS}. */
+  bearerToken(issuer: string): Uint8Array;
+  /** The device's private key, PEM. */
+  readonly deviceKeyPem: string;
   remove(): void;
 }
 
@@ -84,6 +90,7 @@ export async function furnishInstallation(): Promise<Installation> {
   registry.close();
 
   const deviceSigner = createSigner("", privateKey);
+  const deviceKeyPem = toKeyPem(privateKey);
   const now = (): number => Math.floor(Date.now() / 1000);
   const scope = [
     { filter: "home/log", pub: true, sub: false },
@@ -96,7 +103,8 @@ export async function furnishInstallation(): Promise<Installation> {
   return {
     dataDir,
     caPem: ca.caPem,
-    device: { cert: toPem("CERTIFICATE", der), key: toKeyPem(privateKey) },
+    device: { cert: toPem("CERTIFICATE", der), key: deviceKeyPem },
+    deviceKeyPem,
     deviceSigner,
     serviceSecret: service.secret!,
     cwtAssertion: (issuer) => mintCwtAssertion(assertion(issuer), deviceSigner),
@@ -105,6 +113,12 @@ export async function furnishInstallation(): Promise<Installation> {
       const times = { iat: now(), exp: now() + 3600 };
       const names = { iss: issuer, sub: DEVICE, aud: BOUND_AUDIENCE, id: randomBytes(8) };
       return mintCwt({ ...names, ...times, cnf: { kind: "key", key }, scope }, issuerSigner);
+    },
+    bearerToken(issuer) {
+      const times = { iat: now(), exp: now() + 3600 };
+      const names = { iss: issuer, sub: DEVICE, aud: BEARER_AUDIENCE, id: randomBytes(8) };
+      const grant = { filter: `${BENCH_TOPICS}/#`, pub: true, sub: true };
+      return mintCwt({ ...names, ...times, scope: [grant] }, issuerSigner);
     },
     remove: () => rmSync(dataDir, { recursive: true, force: true }),
   };

@@ -18,7 +18,10 @@ const signedBytes = 110;
 
 export async function benchIssue(installation: Installation, plan: Plan, profileDir?: string): Promise<void> {
   const { dataDir } = installation;
-  const [bare, postern] = [await startChild("bare-issuer", dataDir), await startChild("postern", dataDir, profileDir)];
+  const [bare, postern] = [
+    await startChild("bare-issuer", dataDir),
+    await startChild("postern", dataDir, { profileDir }),
+  ];
   const open: HttpConnection[] = [];
 
   const enter = async (

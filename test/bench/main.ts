@@ -1,30 +1,55 @@
 /**
- * `npm run bench [-- sizes issue connect decide] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one run, as
- * tables on stdout.
+ * `npm run bench [-- sizes issue decide broker] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one run, as
+ * tables on stdout. Of the section `broker` one case can be asked for: `broker:publish`, `broker:connect`, …
  *
  * These are not tests and nothing fails by a time. `--quick` is for seeing that it works; its figures mean little.
  */
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import { benchConnect } from "./connect.ts";
-import { benchDecide } from "./decide.ts";
+import { benchBroker, brokerCases, type BrokerPlan } from "./broker/broker.ts";
+import { benchDecide, type DecidePlan } from "./decide.ts";
 import { furnishInstallation, type Installation } from "./installation.ts";
 import { benchIssue } from "./issue.ts";
+import type { Plan } from "./rounds.ts";
 import { benchSizes } from "./sizes.ts";
 import { printNote } from "./table.ts";
 
-const plans = {
+interface Plans {
+  readonly issue: Plan;
+  readonly decide: DecidePlan;
+  readonly broker: BrokerPlan;
+}
+
+const plans: Record<"full" | "quick", Plans> = {
   full: {
     issue: { rounds: 15, operations: 1500, warmUp: 3000 },
-    connect: { rounds: 15, operations: 250, warmUp: 500 },
     decide: { rounds: 15, decisions: 200_000 },
+    broker: {
+      publish: { rounds: 15, messages: 40_000, floodRounds: 7, floodMessages: 60_000 },
+      connect: { rounds: 15, operations: 200, warmUp: 400 },
+      memory: { connections: 5000, rounds: 3, mutualRounds: 2 },
+      stored: {
+        connected: { rounds: 9, operations: 20_000, warmUp: 20_000 },
+        away: { rounds: 9, operations: 9000, warmUp: 9000 },
+      },
+      latency: { rounds: 5, milliseconds: 3000, fillMilliseconds: 1500, reconnecting: 5000 },
+    },
   },
   quick: {
     issue: { rounds: 3, operations: 200, warmUp: 200 },
-    connect: { rounds: 3, operations: 40, warmUp: 40 },
     decide: { rounds: 3, decisions: 50_000 },
+    broker: {
+      publish: { rounds: 3, messages: 10_000, floodRounds: 2, floodMessages: 10_000 },
+      connect: { rounds: 3, operations: 40, warmUp: 40 },
+      memory: { connections: 1000, rounds: 1, mutualRounds: 1 },
+      stored: {
+        connected: { rounds: 3, operations: 5000, warmUp: 5000 },
+        away: { rounds: 3, operations: 2000, warmUp: 2000 },
+      },
+      latency: { rounds: 1, milliseconds: 500, fillMilliseconds: 500, reconnecting: 400 },
+    },
   },
-} as const;
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -33,16 +58,25 @@ const { values, positionals } = parseArgs({
 const plan = values.quick ? plans.quick : plans.full;
 const profileDir = values["cpu-prof"];
 
-const sections: Record<string, (installation: Installation) => Promise<void>> = {
+type Section = (installation: Installation) => Promise<void>;
+
+const sections: Record<string, Section> = {
   sizes: benchSizes,
   issue: (installation) => benchIssue(installation, plan.issue, profileDir),
-  connect: (installation) => benchConnect(installation, plan.connect, profileDir),
   decide: () => Promise.resolve(benchDecide(plan.decide)),
+  broker: (installation) => benchBroker(installation, plan.broker, brokerCases, profileDir),
 };
+const parts: Record<string, Section> = Object.fromEntries(
+  brokerCases.map((name): [string, Section] => [
+    `broker:${name}`,
+    (installation) => benchBroker(installation, plan.broker, [name], profileDir),
+  ]),
+);
 
-const unknown = positionals.filter((name) => !(name in sections));
+const known = { ...sections, ...parts };
+const unknown = positionals.filter((name) => !(name in known));
 if (unknown.length > 0) {
-  console.error(`no section ${unknown.join(", ")}; there are ${Object.keys(sections).join(", ")}`);
+  console.error(`no section ${unknown.join(", ")}; there are ${Object.keys(known).join(", ")}`);
   process.exit(2);
 }
 
@@ -54,7 +88,7 @@ const installation = await furnishInstallation();
 try {
   for (const name of positionals.length > 0 ? positionals : Object.keys(sections)) {
     console.error(`measuring ${name} …`);
-    await sections[name]!(installation);
+    await known[name]!(installation);
   }
 } finally {
   installation.remove();

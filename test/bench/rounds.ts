@@ -8,6 +8,10 @@
 export interface Load {
   readonly seconds: number;
   readonly latencies: readonly number[];
+  /** Operations that were really done, where that can differ from those asked for. */
+  readonly done?: number;
+  /** The part of what was sent that arrived. */
+  readonly share?: number;
 }
 
 export interface Contestant {
@@ -16,7 +20,7 @@ export interface Contestant {
   prepare?(operations: number): void;
   run(operations: number): Promise<Load>;
   /** Of the server, since it started. */
-  cpuMicroseconds(): Promise<number>;
+  cpuMicroseconds(): Promise<number> | number;
 }
 
 export interface Plan {
@@ -35,6 +39,8 @@ export interface Measured {
   readonly rates: number[];
   /** Milliseconds, sorted, of all rounds. */
   readonly latencies: number[];
+  /** Of what was sent, the part that arrived; empty where that is not looked at. */
+  readonly shares: number[];
 }
 
 /** Runs the rounds. */
@@ -43,7 +49,13 @@ export async function measure(contestants: readonly Contestant[], plan: Plan): P
     contestant.prepare?.(plan.warmUp);
     await contestant.run(plan.warmUp);
   }
-  const results: Measured[] = contestants.map(({ name }) => ({ name, cpu: [], rates: [], latencies: [] }));
+  const results: Measured[] = contestants.map(({ name }) => ({
+    name,
+    cpu: [],
+    rates: [],
+    latencies: [],
+    shares: [],
+  }));
   for (let round = 0; round < plan.rounds; round++) {
     for (const [index, contestant] of contestants.entries()) {
       contestant.prepare?.(plan.operations);
@@ -51,9 +63,11 @@ export async function measure(contestants: readonly Contestant[], plan: Plan): P
       const load = await contestant.run(plan.operations);
       const used = (await contestant.cpuMicroseconds()) - before;
       const result = results[index]!;
-      result.cpu.push(used / plan.operations);
-      result.rates.push(plan.operations / load.seconds);
+      const done = load.done ?? plan.operations;
+      result.cpu.push(used / done);
+      result.rates.push(done / load.seconds);
       result.latencies.push(...load.latencies);
+      if (load.share !== undefined) result.shares.push(load.share);
     }
   }
   for (const { latencies } of results) latencies.sort((a, b) => a - b);

@@ -29,8 +29,9 @@ export function printNote(text: string): void {
 }
 
 /** CPU per operation as median and, in brackets, the least and the most. */
-export function formatCpu({ cpu }: Measured): string {
-  return `${median(cpu).toFixed(0)} (${Math.min(...cpu).toFixed(0)}–${Math.max(...cpu).toFixed(0)})`;
+export function formatCpu({ cpu }: Measured, digits = 0): string {
+  const [middle, least, most] = [median(cpu), Math.min(...cpu), Math.max(...cpu)].map((value) => value.toFixed(digits));
+  return `${middle} (${least}–${most})`;
 }
 
 export function formatRate({ rates }: Measured): string {

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readUpSettings } from "../../cli/config.ts";
+import { defaultLimits, type PosternLimits } from "../../broker/limits.ts";
+import { readUpSettings, toLimitName } from "../../cli/config.ts";
 
 let dir: string;
 beforeAll(() => {
@@ -29,6 +30,7 @@ describe("settings", () => {
       mqttPort: null,
       mqttBind: undefined,
       logLevel: "info",
+      limits: {},
     });
   });
 
@@ -54,6 +56,23 @@ describe("settings", () => {
     expect(readUpSettings({}, { POSTERN_MQTT_PORT: "" }).mqttPort).toBeNull();
   });
 
+  it("take limits from the file, in snake_case and in the same units, and only those that stand there", () => {
+    const config = fileOf("[limits]\npacket_bytes = 65_536\nconnect_milliseconds = 5000\nhttp_body_bytes = 8192\n");
+    expect(readUpSettings({ config }, {}).limits).toEqual({
+      packetBytes: 65_536,
+      connectMilliseconds: 5000,
+      httpBodyBytes: 8192,
+    });
+  });
+
+  it.each(Object.keys(defaultLimits) as (keyof PosternLimits)[])(
+    "take the default of %s as a value like any other",
+    (limit) => {
+      const config = fileOf(`[limits]\n${toLimitName(limit)} = ${defaultLimits[limit]}\n`);
+      expect(readUpSettings({ config }, {}).limits).toEqual({ [limit]: defaultLimits[limit] });
+    },
+  );
+
   it.each([
     ["ports = 5", "ports: "],
     ["[ports]\nhttp = 70000", "ports.http: "],
@@ -61,6 +80,17 @@ describe("settings", () => {
     ["[ports]\nhtpp = 1", "ports: Unrecognized key"],
     ["hots = 'a'", 'Unrecognized key: "hots"'],
     ["log_level = 'loud'", "log_level: "],
+    ["limits = 5", "limits: "],
+    ["[limits]\npacket_byte = 1", "limits: Unrecognized key"],
+    ["[limits]\npacketBytes = 1", "limits: Unrecognized key"],
+    ["[limits]\npacket_bytes = 0", "limits.packet_bytes: "],
+    ["[limits]\npacket_bytes = -5", "limits.packet_bytes: "],
+    ["[limits]\npacket_bytes = 1.5", "limits.packet_bytes: "],
+    ["[limits]\npacket_bytes = inf", "limits.packet_bytes: "],
+    ["[limits]\npacket_bytes = '1'", "limits.packet_bytes: "],
+    ["[limits]\npacket_bytes = 1_000_000_000", "limits.packet_bytes: "],
+    ["[limits]\ntopic_levels = 33", "limits.topic_levels: "],
+    ["[limits]\ntoken_bytes = 4097", "limits.token_bytes: "],
     ["host = ", "is not TOML"],
   ])("refuse a file that says %j", (toml, why) => {
     expect(() => readUpSettings({ config: fileOf(toml) }, {})).toThrow(why);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
+import type { PosternLimits } from "../../broker/limits.ts";
 import { startPostern, type Postern } from "../../broker/up.ts";
 import { postern, posternJson, type Json, type Transcript, type TranscriptOptions } from "./transcript.ts";
 
@@ -18,7 +19,7 @@ export interface Installation {
   close(): Promise<void>;
 }
 
-export async function openInstallation(): Promise<Installation> {
+export async function openInstallation(limits: Partial<PosternLimits> = {}): Promise<Installation> {
   const dir = mkdtempSync(join(tmpdir(), "postern-cli-"));
   const dataDir = join(dir, "data");
   const running = await startPostern({
@@ -28,6 +29,7 @@ export async function openInstallation(): Promise<Installation> {
     mqttsPort: 0,
     wssPort: 0,
     mqttPort: null,
+    limits,
     log: pino({ level: "silent" }),
   });
   const words = (line: string): string[] => [...line.split(" "), "--data", dataDir];

@@ -1,12 +1,13 @@
 /** `postern up` as the process that it is: the ready line, what the first run makes, and its end. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { Wire } from "../gate/wire.ts";
 
 const program = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
@@ -83,6 +84,36 @@ it("says one calm line to people, logs to stderr, and ends on SIGINT as well", a
   expect(await running.exited).toBe(0);
   expect(running.stdout).toHaveLength(1);
   for (const line of running.stderr) expect(JSON.parse(line)).toHaveProperty("msg");
+});
+
+it("prints nothing while no client acts: a connected one is a line when it comes, and none while it stays", async () => {
+  const running = up("--json");
+  const { mqtts, ca } = JSON.parse(await running.firstLine());
+  const port = Number(new URL(mqtts).port);
+  const wires = [];
+  for (let i = 0; i < 2; i++) {
+    const wire = await Wire.open({ port, ca: readFileSync(ca, "utf8") });
+    expect((await wire.connect({})).returnCode).toBe(0);
+    await wire.settled();
+    wires.push(wire);
+  }
+  await wires[0]!.leave();
+  await wires[1]!.settled();
+  running.child.kill("SIGTERM");
+  expect(await running.exited).toBe(0);
+  expect(running.stdout).toHaveLength(1);
+  expect(running.stderr.map((line) => JSON.parse(line).msg)).toEqual(["session opened", "session opened", "closing"]);
+});
+
+it("refuses a limit that is none, in one line", async () => {
+  const config = join(dir, "postern.toml");
+  writeFileSync(config, "[limits]\npacket_bytes = 0\n");
+  const running = up("--config", config);
+  expect(await running.exited).toBe(1);
+  expect([running.stdout, running.stderr]).toEqual([
+    [],
+    [expect.stringMatching(/^postern: up: \S+postern\.toml: limits\.packet_bytes: \S/)],
+  ]);
 });
 
 it("refuses a folder and a port that are in use, in one line", async () => {

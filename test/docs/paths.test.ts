@@ -8,7 +8,7 @@ const documents = [
   "SECURITY.md",
   "CONTRIBUTING.md",
   "CHANGELOG.md",
-  ...["architecture", "protocol", "storage", "conformance"].map((name) => `docs/${name}.md`),
+  ...["architecture", "protocol", "storage", "conformance", "operating"].map((name) => `docs/${name}.md`),
   ...readdirSync(join(root, "docs/decisions")).map((name) => `docs/decisions/${name}`),
 ];
 

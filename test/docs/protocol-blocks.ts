@@ -2,10 +2,6 @@
  * Every computed block of docs/protocol.md, by name.
  */
 import { defaultLimits as authorityLimits } from "../../broker/authority/context.ts";
-import { openGate } from "../../broker/gate/hooks.ts";
-import { defaultLimits as gateLimits } from "../../broker/gate/limits.ts";
-import { brokerOptions } from "../../broker/mqtt/broker-options.ts";
-import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import * as ace from "../../shared/ace.ts";
 import { mintJwtAssertion } from "../../shared/assertion.ts";
 import { toBase64url } from "../../shared/base64url.ts";
@@ -16,7 +12,7 @@ import { readCwt } from "../../shared/cwt.ts";
 import type { Signer } from "../../shared/es256.ts";
 import { meanings, type OauthError } from "../../shared/refusal.ts";
 import { encodeScope, encodeScopeText, parsePermission } from "../../shared/scope.ts";
-import { MAX_TOKEN_BYTES, tokenHashes } from "../../shared/token.ts";
+import { tokenHashes } from "../../shared/token.ts";
 import { dump, explainCbor, type Shape } from "./hexdump.ts";
 import {
   assertion,
@@ -28,7 +24,6 @@ import {
   examples,
   exported,
   grants,
-  issuer,
   jwt,
   proof,
   signer,
@@ -182,29 +177,12 @@ function reasons(): string {
 }
 
 function limits(): string {
-  const gate = openGate({ trust: createMemoryTrust({ issuer }) });
-  const { connectTimeout, drainTimeout, maxInflightInbound, maxClientsIdLength } = brokerOptions(gate);
-  gate.close();
   const rows: readonly (readonly [string, unknown, string])[] = [
-    ["HTTP body", authorityLimits.bodyBytes, "bytes"],
     ["certification request", authorityLimits.csrBytes, "bytes of DER"],
     ["HTTP request, first byte to last", authorityLimits.requestMs, "ms"],
     ["HTTP connections", authorityLimits.connections, "at a time"],
     ["device certificate", authorityLimits.certificateDays, "days"],
-    ["token", MAX_TOKEN_BYTES, "bytes"],
     ["assertion, life", authorityLimits.assertionSeconds, "s"],
-    ["TCP accept to CONNECT", connectTimeout, "ms"],
-    ["a write that does not drain", drainTimeout, "ms"],
-    ["QoS 1 and 2 messages in flight to the broker", maxInflightInbound, "of one client"],
-    ["client id, MQTT 3.1", maxClientsIdLength, "characters"],
-    ["subscriptions", gateLimits.subscriptions, "of one session"],
-    ["anonymous clients", gateLimits.strangers, "at a time"],
-    ["anonymous clients of one address", gateLimits.strangersPerAddress, "at a time"],
-    ["anonymous client, stay", gateLimits.strangerSeconds, "s"],
-    ["tokens of anonymous clients of one address", gateLimits.strangerTokensPerMinute, "a minute"],
-    ["tokens kept from authz-info", gateLimits.keptTokens, "in all"],
-    ["verified tokens remembered", gateLimits.verifiedTokens, "in all"],
-    ["verified certificates remembered", gateLimits.verifiedCertificates, "in all"],
   ];
   return rows.map(([what, value, unit]) => `${what.padEnd(46)} ${String(value).padStart(7)} ${unit}`).join("\n");
 }

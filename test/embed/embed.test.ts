@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createGate } from "../../broker/embed.ts";
+import { createGate, durableStore, emitter } from "../../broker/index.ts";
 import { encode } from "../../shared/cbor.ts";
 import { readPublicKey, toCoseKey, toJwk } from "../../shared/cose-key.ts";
 import type { PublicKey } from "../../shared/cose-key.ts";
@@ -63,6 +63,7 @@ describe("the example", () => {
         CA_FILE: file("ca.pem", authority.cert),
         CERT_FILE: file("server.pem", server.cert),
         KEY_FILE: file("server.key", server.key),
+        STORE_FILE: join(directory, "mqtt.db"),
         PORT: "0",
       },
     });
@@ -121,12 +122,15 @@ describe("the example", () => {
 });
 
 describe("createGate", () => {
+  const pieces = (): { emitter: object; store: object } => {
+    return { emitter: emitter(), store: durableStore({ file: ":memory:" }) };
+  };
   const key = createSigner("k", makePrivateKey()).publicKey;
   it.each([
     ["a JWK Set", { keys: toJwks({ k: key }) }],
     ["a COSE Key Set", { keys: encode([toCoseKey(key, { kid: Buffer.from("k") })]) }],
   ])("takes %s", async (_name, options) => {
-    const gate = await createGate({ issuer, audiences: [audience], ...options });
+    const gate = await createGate({ issuer, audiences: [audience], ...pieces(), ...options });
     expect(Object.keys(gate.options)).toEqual(
       expect.arrayContaining([
         "preConnect",
@@ -146,10 +150,10 @@ describe("createGate", () => {
     ["both", { audience, keys: toJwks({ k: key }), keysUrl: "https://x.test" }],
     ["an authority that is none", { audience, keys: toJwks({ k: key }), deviceAuthorities: "nothing" }],
   ])("rejects options with %s", async (_name, options) => {
-    await expect(createGate({ issuer, ...options })).rejects.toThrow(TypeError);
+    await expect(createGate({ issuer, ...pieces(), ...options })).rejects.toThrow(TypeError);
   });
 
   it("rejects keys of which none can be used", async () => {
-    await expect(createGate({ issuer, audience, keys: { keys: [] } })).rejects.toThrow("key.malformed");
+    await expect(createGate({ issuer, audience, ...pieces(), keys: { keys: [] } })).rejects.toThrow("key.malformed");
   });
 });

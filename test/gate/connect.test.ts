@@ -488,7 +488,7 @@ const credentialRows: Row[] = [
     [
       ["outside the grant", "elsewhere", "will.topic"],
       ["with a wildcard", "t/+/x", "topic.name"],
-      ["with a NUL", "t/a\u0000b", "topic.name"],
+      ["with a control character", "t/a\u0007b", "topic.name"],
       ["in $SYS", "$SYS/x/new/clients", "topic.reserved"],
       ["on authz-info", "authz-info", "topic.reserved"],
     ] as const

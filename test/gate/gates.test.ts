@@ -38,7 +38,6 @@ describe("publish", () => {
     ["a topic outside the grant", "p/a/y", "publish.topic"],
     ["a topic that is granted for subscribing", "s/a", "publish.topic"],
     ["the parent level of a granted filter", "p", "publish.topic"],
-    ["a NUL", "p/\u0000/x", "topic.name"],
     ["a control character", "p/\u0007/x", "topic.name"],
     ["broken UTF-8", "p/\ufffd/x", "topic.name"],
     ["33 levels", Array(33).fill("h").join("/"), "topic.name"],
@@ -64,6 +63,13 @@ describe("publish", () => {
       expect([...wire.all("puback"), ...wire.all("pubrec")]).toEqual([]);
       expect(await heard()).toEqual(["p/before/x"]);
     }
+  });
+
+  it("closes the connection for a NUL, which is malformed", async () => {
+    const wire = await f.enter(f.device(), { allow: ["pub:#"] });
+    wire.send({ cmd: "publish", topic: "p/\u0000/x", payload: "x", qos: 0, retain: false, dup: false });
+    await wire.closed;
+    expect(f.lastReason("wire")).toBe("packet.malformed");
   });
 
   it("refuses a wildcard and closes the connection", async () => {
@@ -123,13 +129,16 @@ describe("subscribe", () => {
     ["wider than the grant", "s/#", "subscribe.filter"],
     ["granted for publishing", "p/a", "subscribe.filter"],
     ["of everything", "#", "subscribe.filter"],
-    ["shared", "$share/g/s/a", "subscribe.shared"],
+    ["shared and outside the grant", "$share/g/other", "subscribe.filter"],
+    ["shared and wider than the grant", "$share/g/s/#", "subscribe.filter"],
+    ["shared and reserved", "$share/g/$SYS/#", "topic.reserved"],
+    ["shared twice", "$share/g/$share/h/s/a", "topic.reserved"],
+    ["of the news of a session, shared", "$share/g/$postern/session", "topic.reserved"],
+    ["of a group with a control character in its name", "$share/g\u0007/s/a", "subscribe.shared"],
     ["of $SYS", "$SYS/#", "topic.reserved"],
     ["of a reserved topic", "$postern/other", "topic.reserved"],
     ["of authz-info", "authz-info", "topic.reserved"],
-    ["with # inside a level", "a#", "topic.filter"],
-    ["with + inside a level", "+a", "topic.filter"],
-    ["with a NUL", "s/\u0000", "topic.filter"],
+    ["with a control character", "s/\u0007", "topic.filter"],
     ["with 33 levels", Array(33).fill("s").join("/"), "topic.filter"],
   ])("refuses a filter %s with 0x80 and grants the others of the packet", async (_name, filter, reason) => {
     const wire = await f.enter(f.device(), { allow: ["sub:s/+", "pub:p/#"] });
@@ -138,7 +147,20 @@ describe("subscribe", () => {
     await wire.settled();
   });
 
-  it.each(["authz-info", "$SYS/#", "$share/g/#"])("refuses %s to one who may hear everything", async (filter) => {
+  it.each([
+    ["with # inside a level", "a#"],
+    ["with + inside a level", "+a"],
+    ["with a NUL", "s/\u0000"],
+    ["of a group without a name", "$share//s/a"],
+    ["of a group with a wildcard in its name", "$share/+/s/a"],
+    ["that is a group and nothing else", "$share/g"],
+  ])("closes the connection for a filter %s, which is malformed", async (_name, filter) => {
+    const wire = await f.enter(f.device(), { allow: ["sub:s/+"] });
+    await expect(wire.subscribe(["s/a", filter], 1)).rejects.toThrow("closed before suback");
+    expect(f.lastReason("wire")).toBe("packet.malformed");
+  });
+
+  it.each(["authz-info", "$SYS/#", "$share/g/$SYS/#"])("refuses %s to one who may hear everything", async (filter) => {
     const wire = await f.enter(f.device(), { allow: ["sub:#", "sub:$SYS/#"] });
     expect(await wire.subscribe([filter])).toEqual([128]);
   });

@@ -96,6 +96,15 @@ export class Wire {
     this.#stream.write(bytes);
   }
 
+  /** Reads nothing from now on, as a client does that is stuck. */
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
   /** Breaks the connection without a DISCONNECT. */
   drop(): void {
     this.#stream.destroy();

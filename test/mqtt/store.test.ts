@@ -1,7 +1,7 @@
 /** The guard around a persistence, with a persistence that writes down what it is asked. */
 import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { guardPersistence } from "../../broker/mqtt/store.ts";
+import { guardStore } from "../../broker/mqtt/store/guard-store.ts";
 
 type Call = [string, ...unknown[]];
 
@@ -32,7 +32,7 @@ const gate = { isRefused: () => true, mayStore: (_client: object, filter: string
 
 it("is what Aedes takes for a persistence, with what the inner one offers and no more", async () => {
   const calls: Call[] = [];
-  const guarded = guardPersistence(gate, makePersistence(calls)) as unknown as Record<string, unknown>;
+  const guarded = guardStore(gate, makePersistence(calls)) as unknown as Record<string, unknown>;
   expect(guarded["setup"]?.constructor.name).toBe("AsyncFunction");
   expect([typeof guarded["outgoingStream"], typeof guarded["cleanIncoming"]]).toEqual(["function", "undefined"]);
   await (guarded["setup"] as (broker: object) => Promise<void>)({});
@@ -41,7 +41,7 @@ it("is what Aedes takes for a persistence, with what the inner one offers and no
 
 it("stores the granted filters of a packet, once", async () => {
   const calls: Call[] = [];
-  const guarded = guardPersistence(gate, makePersistence(calls));
+  const guarded = guardStore(gate, makePersistence(calls));
   const packet = ["yes/1", "no/1", "yes/2"].map((topic) => ({ topic, qos: 1 }));
   await Promise.all([guarded.addSubscriptions(client, packet), guarded.addSubscriptions(client, packet)]);
   await guarded.addSubscriptions(client, [{ topic: "no/2", qos: 1 }]);
@@ -53,7 +53,7 @@ it("removes a refused message and no other", async () => {
     { brokerId: "b", brokerCounter: 1, messageId: 7 },
     ...[2, 3].map((brokerCounter) => ({ brokerId: "b", brokerCounter })),
   ];
-  const guarded = guardPersistence(gate, makePersistence([], queue));
+  const guarded = guardStore(gate, makePersistence([], queue));
   const counters = (): number[] => queue.map(({ brokerCounter }) => brokerCounter);
   await guarded.outgoingClearMessageId(client, { cmd: "publish", brokerId: "b", brokerCounter: 9 });
   expect(counters()).toEqual([1, 2, 3]);

@@ -1,41 +1,13 @@
 /**
- * A guard around any Aedes persistence, so that what the gate refused leaves no trace in it.
+ * A guard around a persistence, ours or another for Aedes, so that what the gate refused leaves no trace in it.
  *
  * Stores of a SUBSCRIBE only the filters that the gate grants, and the packet once instead of once a filter. When a
- * delivery is refused, removes the refused message from the queue and no other. Everything else goes through as it is.
- * The durable store with its caps takes the place of the memory persistence that is the default here.
+ * delivery is refused, removes the refused message from the queue and no other. Ours is told what allows a will.
+ * Everything else goes through as it is.
  */
-import memory from "aedes-persistence";
-import type { Gate } from "../gate/hooks.ts";
-
-/** Its types declare a module, what it exports is the function. */
-const openMemory = memory as unknown as () => object;
-
-/** The methods of a persistence that Aedes 1.2 calls, without the two that are guarded. */
-const methods = [
-  "storeRetained",
-  "createRetainedStream",
-  "createRetainedStreamCombi",
-  "removeSubscriptions",
-  "subscriptionsByClient",
-  "countOffline",
-  "subscriptionsByTopic",
-  "cleanSubscriptions",
-  "outgoingEnqueue",
-  "outgoingEnqueueCombi",
-  "outgoingUpdate",
-  "outgoingStream",
-  "incomingStorePacket",
-  "incomingGetPacket",
-  "incomingDelPacket",
-  "cleanIncoming",
-  "putWill",
-  "getWill",
-  "delWill",
-  "streamWill",
-  "getClientList",
-  "destroy",
-] as const;
+import type { Gate } from "../../gate/hooks.ts";
+import { storeOf } from "../pieces.ts";
+import type { Store } from "./durable-store.ts";
 
 /** A persistence as Aedes calls it: promises and streams. */
 export interface Persistence {
@@ -64,9 +36,14 @@ interface Queued {
 /** Beyond every packet identifier of MQTT: an entry with such a number is the refused one and no other. */
 const firstOwnNumber = 0x10000;
 
-/** Guards a persistence with a gate. Default: the one of Aedes in memory. */
-export function guardPersistence(gate: Pick<Gate, "mayStore" | "isRefused">, persistence?: object): Persistence {
-  const inner = (persistence ?? openMemory()) as Persistence & Record<string, unknown>;
+/** Guards a persistence with a gate. */
+export function guardStore(
+  gate: Pick<Gate, "mayStore" | "isRefused"> & Partial<Pick<Gate, "groundsOf">>,
+  persistence: object,
+): Persistence {
+  const inner = persistence as Persistence & Record<string, unknown>;
+  if (storeOf(persistence) !== undefined)
+    (persistence as Store).groundsOf = (client) => gate.groundsOf?.(client as object);
   const stored = new WeakMap<readonly Subscription[], Promise<unknown>>();
   let ownNumber = firstOwnNumber;
 
@@ -108,10 +85,12 @@ export function guardPersistence(gate: Pick<Gate, "mayStore" | "isRefused">, per
       return gate.isRefused(client, packet.topic ?? "") ? removeRefused(client, packet) : Promise.resolve();
     },
   };
-  const rest: Record<string, unknown> = {};
-  for (const name of methods) {
-    const method = inner[name];
-    if (typeof method === "function") rest[name] = method.bind(inner);
-  }
-  return { ...rest, ...guarded };
+  // whatever else it offers, called on itself
+  return new Proxy(inner, {
+    get(target, name) {
+      if (Object.hasOwn(guarded, name)) return guarded[name as keyof Persistence];
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? (value.bind(target) as unknown) : value;
+    },
+  });
 }

@@ -1,0 +1,80 @@
+/**
+ * Every limit that an operator can set, in one flat list: those of the engine room, of the gate and of the authority. What
+ * each is for, and what happens beyond it, is in docs/operating.md.
+ */
+import { defaultLimits as authorityLimits } from "./authority/context.ts";
+import { defaultLimits as gateLimits } from "./gate/limits.ts";
+import type { GateLimits } from "./gate/limits.ts";
+import { defaultLimits as engineLimits } from "./mqtt/limits.ts";
+import type { EngineLimits } from "./mqtt/limits.ts";
+
+/** The limits of an installation. The unit is the last word of a name; without one it is a number of things. */
+export interface PosternLimits extends EngineLimits, GateLimits {
+  /** The body of a request to the authority. */
+  readonly httpBodyBytes: number;
+  /** Of a token: what the authority issues and what the gate takes. */
+  readonly tokenBytes: number;
+}
+
+/** What applies where nothing else is set. */
+export const defaultLimits: PosternLimits = {
+  ...engineLimits,
+  ...gateLimits,
+  httpBodyBytes: authorityLimits.bodyBytes,
+};
+
+const million = 1_000_000;
+const mebibyte = 1024 * 1024;
+const hourMilliseconds = 3_600_000;
+const tenYearsSeconds = 10 * 365 * 24 * 3600;
+
+/**
+ * The most that each may be set to; the least is 1. Beyond it lies what no machine would hold, what a timer cannot
+ * measure, or what both ends have agreed on: 32 levels and 4 KiB are part of the protocol, and can only be lowered.
+ */
+export const highestLimits: Readonly<Record<keyof PosternLimits, number>> = {
+  connections: million,
+  connectionsPerAddress: million,
+  connectsPerMinute: 100 * million,
+  handshakes: 10_000,
+  connectMilliseconds: hourMilliseconds,
+  connectBytes: 256 * mebibyte,
+  packetBytes: 256 * mebibyte,
+  filtersPerPacket: million,
+  packetsPerSecond: 100 * million,
+  receipts: 65_535,
+
+  window: 65_535,
+  sendBytes: 1024 * mebibyte,
+  holdMilliseconds: hourMilliseconds,
+  stallMilliseconds: hourMilliseconds,
+  waitingMessages: million,
+  waitingBytes: 1024 * mebibyte,
+
+  queueMessages: 100 * million,
+  queueBytes: 1024 * 1024 * mebibyte,
+  queueSeconds: tenYearsSeconds,
+  storeBytes: 1024 * 1024 * mebibyte,
+  sessions: 100 * million,
+  sessionsPerClient: million,
+  sessionSeconds: tenYearsSeconds,
+  retainedTopics: 100 * million,
+  retainedPerClient: 100 * million,
+
+  strangers: million,
+  strangersPerAddress: million,
+  strangerSeconds: 3600,
+  strangerTokensPerMinute: million,
+  subscriptions: million,
+  willBytes: 256 * mebibyte,
+  topicLevels: gateLimits.topicLevels,
+  tokenBytes: gateLimits.tokenBytes,
+  verifiedTokens: million,
+  verifiedCertificates: million,
+  keptTokens: million,
+  refreshSeconds: 60,
+  refusalLines: million,
+  refusalLinesPerAddress: million,
+
+  httpBodyBytes: 64 * mebibyte,
+};

@@ -1,0 +1,348 @@
+/**
+ * What leaves for one client: messages of QoS 0 as they come, messages of QoS 1 and 2 within a window of unacknowledged
+ * ones, those of a stored session out of its queue in the store and nowhere else (MQTT 3.1.1, sections 4.3, 4.4, 4.6).
+ *
+ * A client that reads slowly hurts itself. While bytes wait for it beyond a mark, whoever publishes to it waits, for a
+ * moment; after that it is behind until it has caught up, and nobody waits for it: QoS 0 is dropped, QoS 1 and 2
+ * wait in its queue as long as that has room. One that reads nothing at all is disconnected.
+ */
+import { Refusal } from "../../shared/refusal.ts";
+import type { EngineClient } from "./aedes-client.ts";
+import type { DurableStore, Entry, SessionQueue } from "./durable.ts";
+import type { DeliveryLimits } from "./limits.ts";
+import { notTaken } from "./message.ts";
+import type { Message } from "./message.ts";
+import type { EngineMeter } from "./meter.ts";
+import { packetType, writeAcknowledgement, writePublish } from "./publish-frame.ts";
+import { Subscriptions } from "./subscriptions.ts";
+import { WaitingLine } from "./waiting-line.ts";
+
+/** What all connections of a broker share. */
+export interface OutboundDesk {
+  readonly limits: DeliveryLimits;
+  readonly meter: EngineMeter;
+  /** Whether the session of this client may not have this message; false when the session is over. */
+  isRefused(client: object, topic: string): boolean;
+  /** Ends a connection for a reason, which is logged. */
+  end(client: EngineClient, error: unknown): void;
+}
+
+/** A PUBLISH of QoS 1 or 2 that was sent and is not acknowledged. `entry`: of a stored session. */
+interface InFlight {
+  readonly qos: 1 | 2;
+  readonly entry: Entry | undefined;
+  isReleased: boolean;
+}
+
+type Done = (outcome?: unknown) => void;
+
+/** One client's way out. */
+export class Outbound {
+  readonly client: EngineClient;
+  readonly subscriptions: Subscriptions;
+  readonly #desk: OutboundDesk;
+  #store: DurableStore | undefined;
+  readonly #inFlight = new Map<number, InFlight>();
+  #queue: SessionQueue | undefined;
+  #waiting: WaitingLine | undefined;
+  #held: Done[] | undefined;
+  #patient: Done[] | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isBehind = false;
+  #isCorked = false;
+  #nextPacketId = 1;
+  /** Bytes handed to the connection; less what it has not written, what left. */
+  #handed = 0;
+  #leftAtLook = 0;
+  #lastBroker: string | undefined;
+  #lastCounter: number | undefined;
+
+  constructor(client: EngineClient, desk: OutboundDesk) {
+    this.client = client;
+    this.#desk = desk;
+    this.subscriptions = new Subscriptions(this);
+    client.subscriptions = this.subscriptions.record;
+    client.conn.on("drain", () => this.#flush());
+  }
+
+  /** Whether the client is there and keeps up. */
+  get isReady(): boolean {
+    return !this.client.closed && this.client.connackSent && !this.#isBehind;
+  }
+
+  /** Takes QoS 1 and 2 from its stored queue. */
+  get isStored(): boolean {
+    return this.#queue !== undefined;
+  }
+
+  /** CONNACK has left: what waits for the client in the store follows. */
+  begin(store: DurableStore | undefined): void {
+    if (store === undefined || this.client.clean) return;
+    this.#queue = store.attach(this.client.id, () => this.#flush());
+    this.#store = store;
+    setImmediate(() => this.#flush());
+  }
+
+  /** The connection is over. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#queue?.detach();
+    this.#waiting = undefined;
+    this.#inFlight.clear();
+    this.#release();
+    this.#releasePatient();
+  }
+
+  /** Delivers a routed message, at the highest QoS of the filters that match it. */
+  deliver(message: Message, done: Done): void {
+    const { client } = this;
+    if (client.closed || !client.connackSent) return done(notTaken);
+    // a message that matches several filters arrives once for each, one after the other
+    const { brokerId, brokerCounter } = message;
+    if (brokerId && brokerId === this.#lastBroker && brokerCounter === this.#lastCounter) return done();
+    this.#lastBroker = brokerId;
+    this.#lastCounter = brokerCounter;
+
+    const qos = message.qos === 0 ? 0 : this.subscriptions.qosOf(message.topic, message.qos);
+    // retained messages, which a new subscription brings, name no broker
+    const isRetained = message.retain && !brokerId;
+    if (qos > 0 && this.#queue !== undefined && !isRetained) return this.#hold(done);
+
+    const allowed = client.broker.authorizeForward(client, message);
+    if (!allowed || client.closed) return done(notTaken);
+    if (qos === 0) this.#deliverAtMostOnce(allowed, isRetained, done);
+    else if (this.#queue !== undefined) {
+      this.#store!.enqueue(client.id, { ...allowed, qos });
+      this.#wait(done);
+    } else this.#deliverAcknowledged(allowed, qos, isRetained, done);
+  }
+
+  /** Sends what is no message; in order with the messages. */
+  write(bytes: Buffer): void {
+    const { conn } = this.client;
+    if (conn.destroyed) return;
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      conn.cork();
+      // everything of one turn leaves together
+      process.nextTick(uncork, this, conn);
+    }
+    this.#handed += bytes.length;
+    conn.write(bytes);
+  }
+  uncorked(): void {
+    this.#isCorked = false;
+  }
+
+  /** PUBACK. */
+  acknowledged(packetId: number): void {
+    const sent = this.#inFlight.get(packetId);
+    if (sent?.qos === 1) this.#complete(packetId, sent);
+  }
+
+  /** PUBREC; what follows is PUBREL, also for one that is not known any more. */
+  received(packetId: number): void {
+    const sent = this.#inFlight.get(packetId);
+    const release = (): void => this.write(writeAcknowledgement(packetType.pubrel, packetId));
+    if (sent?.qos !== 2) return release();
+    sent.isReleased = true;
+    if (sent.entry === undefined) return release();
+    this.#queue!.release(sent.entry);
+    this.#store!.whenDurable((error) => {
+      if (error === undefined) release();
+      else this.#desk.end(this.client, new Refusal("internal", error.message));
+    });
+  }
+
+  /** PUBCOMP. */
+  completed(packetId: number): void {
+    const sent = this.#inFlight.get(packetId);
+    if (sent?.qos === 2) this.#complete(packetId, sent);
+  }
+
+  #complete(packetId: number, sent: InFlight): void {
+    this.#inFlight.delete(packetId);
+    if (sent.entry !== undefined) this.#queue?.remove(sent.entry);
+    this.#flush();
+  }
+
+  #deliverAtMostOnce(message: Message, isRetained: boolean, done: Done): void {
+    const { meter, limits } = this.#desk;
+    if (this.client.conn.writableLength >= limits.sendBytes) {
+      if (isRetained) return this.#wait(() => this.#deliverAtMostOnce(message, true, done));
+      meter.dropped("slow-reader");
+      this.#fallBehind();
+      return done(notTaken);
+    }
+    this.#publish(message, { qos: 0, retain: message.retain });
+    if (isRetained) this.#wait(done);
+    else this.#hold(done);
+  }
+
+  #deliverAcknowledged(message: Message, qos: 1 | 2, isRetained: boolean, done: Done): void {
+    const waiting = (this.#waiting ??= new WaitingLine(this.#desk.limits));
+    if (!waiting.isEmpty || !this.#hasRoom()) {
+      if (isRetained && !waiting.hasRoom) {
+        return this.#wait(() => this.#deliverAcknowledged(message, qos, true, done));
+      }
+      if (!waiting.push(message, qos)) {
+        this.#desk.meter.dropped("waiting-full");
+        this.#fallBehind();
+        return done(notTaken);
+      }
+    } else this.#send(message, qos);
+    if (isRetained) this.#wait(done);
+    else this.#hold(done);
+  }
+
+  /** Sends what may go now. */
+  #flush(): void {
+    if (this.client.closed || !this.client.connackSent) return;
+    const waiting = this.#waiting;
+    while (waiting !== undefined && !waiting.isEmpty && this.#hasRoom()) {
+      const { message, qos } = waiting.shift()!;
+      const allowed = this.client.broker.authorizeForward(this.client, message);
+      if (this.client.closed) return;
+      if (allowed) this.#send(allowed, qos);
+    }
+    if (this.#queue !== undefined) this.#flushQueue(this.#queue);
+    if (this.#isFull()) return;
+    if (this.#isBehind && this.client.conn.writableLength === 0) {
+      this.#isBehind = false;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    }
+    this.#release();
+    this.#releasePatient();
+  }
+
+  #flushQueue(queue: SessionQueue): void {
+    while (this.#hasRoom()) {
+      const entries = queue.take(this.#desk.limits.window - this.#inFlight.size);
+      if (entries.length === 0) return;
+      for (const entry of entries) if (!this.#sendEntry(queue, entry)) return;
+    }
+  }
+
+  /** Whether to go on: not when the session is over, for which what is left waits. */
+  #sendEntry(queue: SessionQueue, entry: Entry): boolean {
+    const { client } = this;
+    const { packetId, qos, isReleased } = entry;
+    if (isReleased) {
+      this.#inFlight.set(packetId, { qos: 2, entry, isReleased });
+      this.write(writeAcknowledgement(packetType.pubrel, packetId));
+      return true;
+    }
+    const message: Message = { ...messageOf(entry), brokerId: client.broker.id };
+    if (!client.broker.authorizeForward(client, message)) {
+      if (client.closed || !this.#desk.isRefused(client, entry.topic)) return false;
+      queue.remove(entry);
+      return true;
+    }
+    this.#inFlight.set(packetId, { qos, entry, isReleased });
+    this.#publish(message, { qos, retain: entry.retain, isRepeated: entry.wasSent, packetId });
+    return true;
+  }
+
+  #send(message: Message, qos: 1 | 2): void {
+    const packetId = this.#takePacketId();
+    this.#inFlight.set(packetId, { qos, entry: undefined, isReleased: false });
+    this.#publish(message, { qos, retain: message.retain, packetId });
+  }
+
+  #publish(message: Message, delivery: Parameters<typeof writePublish>[2]): void {
+    for (const bytes of writePublish(message.topic, message.payload, delivery)) this.write(bytes);
+    this.#desk.meter.sent(delivery.qos);
+  }
+
+  /** One that is not in use: the window is far smaller than their number. */
+  #takePacketId(): number {
+    while (this.#inFlight.has(this.#nextPacketId)) this.#nextPacketId = (this.#nextPacketId % 65_535) + 1;
+    const packetId = this.#nextPacketId;
+    this.#nextPacketId = (packetId % 65_535) + 1;
+    return packetId;
+  }
+
+  #hasRoom(): boolean {
+    const { window, sendBytes } = this.#desk.limits;
+    return this.#inFlight.size < window && this.client.conn.writableLength < sendBytes;
+  }
+
+  /** Whether publishers should wait a moment. */
+  #isFull(): boolean {
+    const { sendBytes } = this.#desk.limits;
+    return (
+      this.client.conn.writableLength >= sendBytes / 4 ||
+      (this.#waiting !== undefined && this.#waiting.isHalfFull) ||
+      (this.#queue !== undefined && this.#queue.isHalfFull)
+    );
+  }
+
+  /** Lets a publisher go on: at once, or when the client has caught up a little, or after a moment. */
+  #hold(done: Done): void {
+    if (this.#isBehind || !this.#isFull()) return done();
+    (this.#held ??= []).push(done);
+    this.#timer ??= setTimeout(() => this.#fallBehind(), this.#desk.limits.holdMilliseconds);
+  }
+
+  /** For retained messages, of which one follows the other: goes on when there is room again. */
+  #wait(done: Done): void {
+    if (!this.#isFull()) return done();
+    (this.#patient ??= []).push(done);
+  }
+
+  #release(): void {
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#held = undefined;
+    if (!this.#isBehind) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    }
+    for (const done of held) done();
+  }
+
+  #releasePatient(): void {
+    const patient = this.#patient;
+    if (patient === undefined) return;
+    this.#patient = undefined;
+    for (const done of patient) setImmediate(done);
+  }
+
+  /** Nobody waits for the client from here on, until it has caught up; it is watched instead. */
+  #fallBehind(): void {
+    if (this.client.closed) return;
+    if (!this.#isBehind) {
+      this.#isBehind = true;
+      this.#leftAtLook = -1;
+    }
+    this.#release();
+    clearTimeout(this.#timer);
+    this.#watch();
+  }
+
+  #watch(): void {
+    const left = this.#handed - this.client.conn.writableLength;
+    if (this.client.conn.writableLength > 0 && left === this.#leftAtLook) {
+      return this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
+    }
+    this.#leftAtLook = left;
+    this.#timer = setTimeout(() => this.#look(), this.#desk.limits.stallMilliseconds);
+    this.#timer.unref();
+  }
+
+  #look(): void {
+    this.#timer = undefined;
+    if (this.client.closed || !this.#isBehind) return;
+    this.#watch();
+  }
+}
+
+function uncork(outbound: Outbound, conn: EngineClient["conn"]): void {
+  outbound.uncorked();
+  conn.uncork();
+}
+
+function messageOf({ topic, payload, qos, retain }: Entry): Message {
+  return { cmd: "publish", topic, payload, qos, retain, dup: false };
+}

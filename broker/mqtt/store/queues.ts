@@ -1,0 +1,332 @@
+/**
+ * The queues of the stored sessions: messages of QoS 1 and 2 that wait for a client or are not acknowledged (MQTT 3.1.1,
+ * sections 4.3 and 4.4). A payload is stored once, for however many sessions.
+ *
+ * The packet identifier of an entry follows from its sequence, so that sending writes nothing. An entry that 65,534
+ * others have followed is dropped, because its identifier is needed again. What is removed goes from the disk with the
+ * next commit; a crash before that delivers it again, with DUP.
+ */
+import { statement, type Database } from "../../sqlite/database.ts";
+import type { StoreDrop } from "../durable.ts";
+import type { StoreLimits } from "../limits.ts";
+import type { Batch, Participant } from "./batch.ts";
+import type { TellDrop } from "./drops.ts";
+import type { Session } from "./sessions.ts";
+
+/** How many packet identifiers there are. */
+export const packetIds = 65_535;
+
+/** A message as it is stored; `brokerId` and `brokerCounter` are kept for whoever looks for it by them. */
+export interface StorableMessage {
+  readonly topic: string;
+  readonly payload: Buffer | string;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  readonly clientId?: string | undefined;
+  readonly brokerId?: string | undefined;
+  readonly brokerCounter?: number | undefined;
+}
+
+/** An entry with its message, as read from the disk. */
+export interface EntryRow {
+  readonly sequence: number;
+  readonly message: number;
+  readonly qos: 1 | 2;
+  readonly released: number;
+  readonly message_id: number | null;
+  readonly topic: string;
+  readonly payload: Buffer | string;
+  readonly retain: number;
+  readonly publisher: string | null;
+  readonly broker_id: string | null;
+  readonly broker_counter: number | null;
+  readonly created_at: number;
+}
+
+/** An entry that was just written. */
+export interface Added {
+  readonly sequence: number;
+  readonly message: number;
+  readonly bytes: number;
+  readonly qos: 1 | 2;
+  readonly stored: StorableMessage;
+}
+
+interface Removal {
+  readonly session: Session;
+  readonly sequence: number;
+  /** 0: others still need it. */
+  readonly message: number;
+}
+
+/** The entries of one session; a query continues it. */
+export const selectEntry = `SELECT sequence, message, q.qos, released, message_id, topic, payload, retain, publisher, broker_id,
+  broker_counter, created_at FROM queue q JOIN message m ON m.id = q.message WHERE session = ?`;
+const selectEntries = `${selectEntry} AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?`;
+const insertMessage = `INSERT INTO message (id, topic, payload, retain, publisher, broker_id, broker_counter, created_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const insertEntry = `INSERT INTO queue (session, sequence, message, qos, released, message_id) VALUES (?, ?, ?, ?, 0, NULL)`;
+const updateReleased = `UPDATE queue SET released = 1 WHERE session = ? AND sequence = ?`;
+const deleteEntry = `DELETE FROM queue WHERE session = ? AND sequence = ?`;
+const deleteMessage = `DELETE FROM message WHERE id = ?`;
+
+/** All queues. */
+export class Queues implements Participant {
+  readonly #db: Database;
+  readonly #batch: Batch;
+  readonly #limits: StoreLimits;
+  readonly #nowSeconds: () => number;
+  readonly #tellDrop: TellDrop;
+  /** How many entries there are of messages that have more than one. */
+  readonly #shared = new Map<number, number>();
+  #lastMessage = 0;
+  /** What this turn has added. */
+  readonly #touched = new Map<Session, { messages: number; bytes: number }>();
+  #untold: Session[] = [];
+  #firstOfTurn = 1;
+  #bytesOfTurn = 0;
+  #removals: Removal[] = [];
+  /** Entries, and bytes of messages, in all. */
+  queued = 0;
+  bytes = 0;
+
+  constructor(
+    db: Database,
+    batch: Batch,
+    options: { sessions: Iterable<Session>; limits: StoreLimits; nowSeconds: () => number; tellDrop: TellDrop },
+  ) {
+    this.#db = db;
+    this.#batch = batch;
+    this.#limits = options.limits;
+    this.#nowSeconds = options.nowSeconds;
+    this.#tellDrop = options.tellDrop;
+    this.#load(options.sessions);
+  }
+
+  /**
+   * Writes a message for sessions, each with its QoS, as far as there is room; within a write of the batch. True if it was
+   * written for any.
+   */
+  add(message: StorableMessage, targets: ReadonlyMap<Session, 1 | 2>): boolean {
+    const bytes = Buffer.byteLength(message.topic) + Buffer.byteLength(message.payload);
+    const now = this.#nowSeconds();
+    let id = 0;
+    let count = 0;
+    for (const [session, qos] of targets) {
+      if (session.isOver || !this.#hasRoom(session, bytes, count === 0)) continue;
+      if (count === 0) id = this.#addMessage(message, bytes, now);
+      this.#addEntry(session, { sequence: session.next, message: id, bytes, qos, stored: message }, now);
+      count++;
+    }
+    if (count > 1) this.#shared.set(id, count);
+    return count > 0;
+  }
+
+  /** Entries of a session in order, those that are removed left out; at most about `most`, and no more when none are given. */
+  read(session: Session, from: number, to: number, most: number): EntryRow[] {
+    let start = from;
+    for (;;) {
+      const rows = statement<EntryRow>(this.#db, selectEntries).all(session.id, start, to, most);
+      const there = session.gone.size === 0 ? rows : rows.filter(({ sequence }) => !session.gone.has(sequence));
+      if (there.length > 0 || rows.length < most) return there;
+      start = rows.at(-1)!.sequence + 1;
+    }
+  }
+
+  /** Removes an entry, from the disk a little later. */
+  remove(session: Session, entry: { sequence: number; message: number; bytes: number }): void {
+    if (session.gone.has(entry.sequence)) return;
+    session.gone.add(entry.sequence);
+    session.messages--;
+    session.bytes -= entry.bytes;
+    this.queued--;
+    const count = this.#shared.get(entry.message);
+    if (count === undefined) this.bytes -= entry.bytes;
+    else if (count === 2) this.#shared.delete(entry.message);
+    else this.#shared.set(entry.message, count - 1);
+    this.#removals.push({ session, sequence: entry.sequence, message: count === undefined ? entry.message : 0 });
+    this.#batch.soon();
+  }
+
+  /** Whether an entry has waited too long. */
+  isTooOld(row: EntryRow): boolean {
+    return row.created_at < this.#nowSeconds() - this.#limits.queueSeconds;
+  }
+
+  /** Removes an entry that has waited too long. */
+  drop(session: Session, row: EntryRow): void {
+    this.remove(session, asEntry(row));
+    this.#tellDrop("queue-age", session.client);
+  }
+
+  /** PUBREC arrived. */
+  release(session: Session, sequence: number): void {
+    this.#batch.write(() => statement(this.#db, updateReleased).run(session.id, sequence));
+  }
+
+  /** Removes the oldest entries while they are too old, at most `most`; true if there may be more. */
+  expire(session: Session, most: number): boolean {
+    if (session.messages === 0 || session.oldestAt >= this.#nowSeconds() - this.#limits.queueSeconds) return false;
+    const rows = this.read(session, session.first, session.durable, most);
+    for (const row of rows) {
+      session.first = row.sequence;
+      session.oldestAt = row.created_at;
+      if (!this.isTooOld(row) || session.attendant?.isInFlight(row.sequence) === true) return false;
+      this.drop(session, row);
+    }
+    return rows.length > 0;
+  }
+
+  /** Removes entries of a session that is over, at most `most`; true if there may be more. */
+  clear(session: Session, most: number): boolean {
+    const rows = this.read(session, session.first, session.durable, most);
+    for (const row of rows) {
+      session.first = row.sequence;
+      this.remove(session, asEntry(row));
+    }
+    return rows.length > 0;
+  }
+
+  beforeCommit(): void {
+    if (this.#removals.length === 0) return;
+    const ofQueue = statement(this.#db, deleteEntry);
+    const ofMessage = statement(this.#db, deleteMessage);
+    for (const { session, sequence, message } of this.#removals) {
+      ofQueue.run(session.id, sequence);
+      if (message !== 0) ofMessage.run(message);
+    }
+  }
+
+  committed(): void {
+    for (const { session, sequence } of this.#removals) session.gone.delete(sequence);
+    this.#removals = [];
+    this.#firstOfTurn = this.#lastMessage + 1;
+    this.#bytesOfTurn = 0;
+    for (const session of this.#touched.keys()) {
+      session.durable = session.next - 1;
+      session.attendant?.settled();
+    }
+    this.#untold = [...this.#touched.keys()];
+    this.#touched.clear();
+  }
+
+  rolledBack(): void {
+    for (const [session, { messages, bytes }] of this.#touched) {
+      session.next = session.durable + 1;
+      session.messages -= messages;
+      session.bytes -= bytes;
+      this.queued -= messages;
+      session.attendant?.settled();
+    }
+    for (let id = this.#firstOfTurn; id <= this.#lastMessage; id++) this.#shared.delete(id);
+    this.#firstOfTurn = this.#lastMessage + 1;
+    this.bytes -= this.#bytesOfTurn;
+    this.#bytesOfTurn = 0;
+    this.#touched.clear();
+  }
+
+  told(): void {
+    const untold = this.#untold;
+    this.#untold = [];
+    for (const session of untold) this.#batch.safely(() => session.attendant?.told());
+  }
+
+  #hasRoom(session: Session, bytes: number, isFirst: boolean): boolean {
+    const { queueMessages, queueBytes, storeBytes } = this.#limits;
+    let why: StoreDrop | undefined;
+    if (session.messages >= Math.min(queueMessages, packetIds - 1)) why = "queue-messages";
+    else if (session.bytes + bytes > queueBytes) why = "queue-bytes";
+    else if (isFirst && this.bytes + bytes > storeBytes) why = "store-bytes";
+    if (why === undefined) return true;
+    this.#tellDrop(why, session.client);
+    return false;
+  }
+
+  #addMessage(message: StorableMessage, bytes: number, now: number): number {
+    const { topic, payload, retain, clientId, brokerId, brokerCounter } = message;
+    const id = ++this.#lastMessage;
+    this.bytes += bytes;
+    this.#bytesOfTurn += bytes;
+    const broker = [brokerId ?? null, brokerCounter ?? null] as const;
+    statement(this.#db, insertMessage).run(id, topic, payload, Number(retain), clientId ?? null, ...broker, now);
+    return id;
+  }
+
+  #addEntry(session: Session, entry: Added, now: number): void {
+    const { sequence, message, bytes, qos } = entry;
+    if (sequence - session.first >= packetIds - 1) this.#dropOverrun(session);
+    let touched = this.#touched.get(session);
+    if (touched === undefined) this.#touched.set(session, (touched = { messages: 0, bytes: 0 }));
+    touched.messages++;
+    touched.bytes += bytes;
+    if (session.messages === 0) {
+      session.first = sequence;
+      session.oldestAt = now;
+    }
+    session.next++;
+    session.messages++;
+    session.bytes += bytes;
+    this.queued++;
+    statement(this.#db, insertEntry).run(session.id, sequence, message, qos);
+    session.attendant?.added(entry);
+  }
+
+  /** The packet identifier of the oldest entry is about to be needed again. */
+  #dropOverrun(session: Session): void {
+    const [oldest] = this.read(session, session.first, session.durable, 1);
+    session.first = oldest?.sequence ?? session.next;
+    if (oldest === undefined || session.next - oldest.sequence < packetIds - 1) return;
+    this.remove(session, asEntry(oldest));
+    session.attendant?.dropped(oldest.sequence);
+    this.#tellDrop("queue-messages", session.client);
+  }
+
+  /** Counts what is there, and removes what belongs to nobody: sessions that ended, a crash before their queue was removed. */
+  #load(sessions: Iterable<Session>): void {
+    const db = this.#db;
+    db.exec("DELETE FROM queue WHERE session NOT IN (SELECT id FROM session)");
+    db.exec("DELETE FROM message WHERE id NOT IN (SELECT message FROM queue)");
+    const size = "octet_length(topic) + octet_length(payload)";
+    interface Sum {
+      session: number;
+      messages: number;
+      bytes: number;
+      first: number;
+      last: number;
+      oldest: number;
+    }
+    const sums = db
+      .prepare(
+        `SELECT session, count(*) AS messages, sum(${size}) AS bytes, min(sequence) AS first, max(sequence) AS last,
+         min(created_at) AS oldest FROM queue JOIN message ON message.id = queue.message GROUP BY session`,
+      )
+      .all() as Sum[];
+    const bySession = new Map(sums.map((sum) => [sum.session, sum]));
+    for (const session of sessions) {
+      const sum = bySession.get(session.id);
+      if (sum === undefined) continue;
+      session.next = Math.max(session.next, sum.last + 1);
+      session.durable = session.next - 1;
+      Object.assign(session, { messages: sum.messages, bytes: sum.bytes, first: sum.first, oldestAt: sum.oldest });
+      this.queued += sum.messages;
+    }
+    this.bytes = db.prepare(`SELECT total(${size}) FROM message`).pluck().get() as number;
+    this.#lastMessage = db.prepare("SELECT coalesce(max(id), 0) FROM message").pluck().get() as number;
+    this.#firstOfTurn = this.#lastMessage + 1;
+    const shared = db.prepare("SELECT message, count(*) AS count FROM queue GROUP BY message HAVING count(*) > 1");
+    for (const row of shared.iterate() as IterableIterator<{ message: number; count: number }>) {
+      this.#shared.set(row.message, row.count);
+    }
+  }
+}
+
+/** What {@link Queues.remove} needs of a row. */
+export function asEntry(row: EntryRow): { sequence: number; message: number; bytes: number } {
+  const bytes = Buffer.byteLength(row.topic) + Buffer.byteLength(row.payload);
+  return { sequence: row.sequence, message: row.message, bytes };
+}
+
+/** The packet identifier of an entry. */
+export function packetIdOf(sequence: number): number {
+  return ((sequence - 1) % packetIds) + 1;
+}

@@ -1,0 +1,156 @@
+/**
+ * Retained messages (MQTT 3.1.1, section 3.3.1.3): topics and whose they are in memory, payloads on disk, read by key
+ * when a subscription asks for them.
+ */
+import { Readable } from "node:stream";
+import { statement, type Database } from "../../sqlite/database.ts";
+import type { StoreDrop } from "../durable.ts";
+import type { StoreLimits } from "../limits.ts";
+import { TopicTree } from "../topic-tree.ts";
+import type { Batch } from "./batch.ts";
+import type { TellDrop } from "./drops.ts";
+
+/** A message to retain; other members are kept and given back. */
+export interface RetainableMessage {
+  readonly topic: string;
+  readonly payload: Buffer | string;
+  readonly qos: 0 | 1 | 2;
+  readonly clientId?: string | undefined;
+}
+
+interface RetainedRow {
+  readonly payload: Buffer | string;
+  readonly qos: 0 | 1 | 2;
+  readonly further: string | null;
+}
+
+/** Members of a packet that say something of one delivery, or that have a column. */
+const known: ReadonlySet<string> = new Set(
+  "cmd topic payload qos retain dup length messageId clientId brokerId brokerCounter".split(" "),
+);
+/** So many are looked up before others have their turn. */
+const perTurn = 64;
+
+const upsert = `INSERT INTO retained (topic, payload, qos, publisher, further) VALUES (?, ?, ?, ?, ?)
+  ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, publisher = excluded.publisher,
+  further = excluded.further`;
+const select = "SELECT payload, qos, further FROM retained WHERE topic = ?";
+
+/** All retained messages. */
+export class Retained {
+  readonly #db: Database;
+  readonly #batch: Batch;
+  readonly #limits: StoreLimits;
+  readonly #tellDrop: TellDrop;
+  /** Topics, each with who published it. */
+  readonly #topics = new TopicTree<string>();
+  readonly #byPublisher = new Map<string, number>();
+
+  constructor(db: Database, batch: Batch, options: { limits: StoreLimits; tellDrop: TellDrop }) {
+    this.#db = db;
+    this.#batch = batch;
+    this.#limits = options.limits;
+    this.#tellDrop = options.tellDrop;
+    const rows = db.prepare("SELECT topic, publisher FROM retained").iterate() as IterableIterator<{
+      topic: string;
+      publisher: string | null;
+    }>;
+    // one string for all topics of a publisher
+    const publishers = new Map<string, string>();
+    for (const { topic, publisher } of rows) {
+      const name = publisher ?? "";
+      let shared = publishers.get(name);
+      if (shared === undefined) publishers.set(name, (shared = name));
+      this.#set(topic, shared);
+    }
+  }
+
+  get size(): number {
+    return this.#topics.size;
+  }
+
+  /** Whether storing this message writes anything: not when there is nothing to remove, and not beyond the limits. */
+  takes(message: RetainableMessage): boolean {
+    const { topic, payload, clientId = "" } = message;
+    const publisher = this.#topics.get(topic);
+    if (payload.length === 0) return publisher !== undefined;
+    let why: StoreDrop | undefined;
+    if (publisher === undefined && this.#topics.size >= this.#limits.retainedTopics) why = "retained-topics";
+    else if (clientId !== "" && publisher !== clientId && this.#count(clientId) >= this.#limits.retainedPerClient) {
+      why = "retained-of-client";
+    }
+    if (why !== undefined) this.#tellDrop(why, clientId);
+    return why === undefined;
+  }
+
+  /** Stores one that {@link takes} said yes to, or removes it if it is empty; within a write of the batch. */
+  store(message: RetainableMessage): void {
+    const { topic, payload, qos, clientId = "" } = message;
+    const previous = this.#topics.get(topic);
+    if (payload.length === 0) {
+      this.#set(topic, undefined);
+      this.#batch.onRollback(() => this.#set(topic, previous));
+      statement(this.#db, "DELETE FROM retained WHERE topic = ?").run(topic);
+      return;
+    }
+    if (previous !== clientId) {
+      this.#set(topic, clientId);
+      this.#batch.onRollback(() => this.#set(topic, previous));
+    }
+    statement(this.#db, upsert).run(topic, payload, qos, clientId === "" ? null : clientId, furtherOf(message));
+  }
+
+  /** The retained messages that any of the filters matches, each once for each such filter. */
+  stream(filters: readonly string[]): Readable {
+    return Readable.from(this.#matching(filters), { objectMode: true, highWaterMark: 16 });
+  }
+
+  async *#matching(filters: readonly string[]): AsyncGenerator<object, void, undefined> {
+    let count = 0;
+    for (const filter of filters) {
+      for (const [topic] of this.#topics.matching(filter)) {
+        const packet = this.#read(topic);
+        if (packet !== undefined) yield packet;
+        // whoever asks for everything must not keep the others waiting
+        // oxlint-disable-next-line no-await-in-loop
+        if (++count % perTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  #read(topic: string): object | undefined {
+    // a stream that fails would have nobody to tell
+    return this.#batch.safely(() => {
+      if (!this.#db.open) return undefined;
+      const row = statement<RetainedRow>(this.#db, select).get(topic);
+      if (row === undefined) return undefined;
+      const further = row.further === null ? {} : (JSON.parse(row.further) as object);
+      return { cmd: "publish", topic, payload: row.payload, qos: row.qos, retain: true, ...further };
+    });
+  }
+
+  #count(publisher: string): number {
+    return this.#byPublisher.get(publisher) ?? 0;
+  }
+
+  /** Notes whose the message of a topic is; undefined: there is none. */
+  #set(topic: string, publisher: string | undefined): void {
+    const previous = this.#topics.get(topic);
+    if (previous === publisher) return;
+    if (previous !== undefined) {
+      const count = this.#count(previous) - 1;
+      if (count === 0) this.#byPublisher.delete(previous);
+      else this.#byPublisher.set(previous, count);
+    }
+    if (publisher === undefined) this.#topics.delete(topic);
+    else {
+      this.#topics.set(topic, publisher);
+      this.#byPublisher.set(publisher, this.#count(publisher) + 1);
+    }
+  }
+}
+
+function furtherOf(message: object): string | null {
+  const further = Object.entries(message).filter(([name, value]) => !known.has(name) && value !== undefined);
+  return further.length === 0 ? null : JSON.stringify(Object.fromEntries(further));
+}

@@ -1,0 +1,120 @@
+/** Subscribers that stop reading, read and do not acknowledge, or never read at all: they hurt themselves alone. */
+import { expect } from "vitest";
+import type { QoS } from "mqtt-packet";
+import type { Wire } from "../../gate/wire.ts";
+import { innocentTopic, type Arena } from "./arena.ts";
+import { publishFrame, repeat } from "./frames.ts";
+import { describeAttacks, type Row } from "./table.ts";
+
+/** Subscribes to the row's topic and to the innocent pair's, so that the pair publishes to whom stops reading as well. */
+async function enterSubscriber(arena: Arena, qos: QoS, clean = true): Promise<Wire> {
+  const wire = await arena.enter({ allow: [`sub:${arena.at}/#`, `sub:${innocentTopic}`] }, { clean });
+  expect(await wire.subscribe([`${arena.at}/#`, innocentTopic], qos)).toEqual([qos, qos]);
+  return wire;
+}
+
+/** Takes messages until this one, and says how many came before it. */
+async function countUntil(wire: Wire, last: string): Promise<number> {
+  for (let count = 0; ; count++) if ((await wire.message()).payload === last) return count;
+}
+
+function stopsReading(qos: QoS, clean: boolean): Row {
+  const session = clean ? "" : ", in a session that is to be kept,";
+  return {
+    name: `a subscriber at QoS ${qos}${session} that stops reading while 32 MB are published to it`,
+    memory: 96,
+    async attack(arena) {
+      const allow = [`pubsub:${arena.at}/#`];
+      const stuck = await enterSubscriber(arena, qos, clean);
+      stuck.pause();
+      const bystander = await arena.enter({ allow }, { keepalive: 4 });
+      await bystander.subscribe([`${arena.at}/quiet`], 1);
+      const publishers = await Promise.all(
+        Array.from({ length: 8 }, () => arena.enter({ allow }, { keepalive: 4 })),
+      );
+      const payload = Buffer.alloc(64_000);
+      const count = 64;
+      await Promise.all(
+        publishers.map(async (publisher) => {
+          publisher.sendBytes(repeat(count, (i) => publishFrame(`${arena.at}/loud`, { qos, id: i + 1, payload })));
+          for (let i = 0; qos > 0 && i < count; i++) await publisher.next("puback");
+          await publisher.settled();
+        }),
+      );
+      await publishers[0]!.publish(`${arena.at}/quiet`, "last", { qos: 1 });
+      expect(await countUntil(bystander, "last")).toBe(0);
+      return "all publishers served";
+    },
+  };
+}
+
+const rows: Row[] = [
+  stopsReading(0, true),
+  stopsReading(1, true),
+  stopsReading(1, false),
+  {
+    name: "a subscriber that stops reading, beside one of the same topic that reads, at QoS 1",
+    async attack(arena) {
+      const allow = [`pubsub:${arena.at}`];
+      const stuck = await enterSubscriber(arena, 1);
+      stuck.pause();
+      const reader = await arena.enter({ allow });
+      await reader.subscribe([arena.at], 1);
+      const counting = countUntil(reader, "last");
+      const publisher = await arena.enter({ allow });
+      const payload = Buffer.alloc(32_000);
+      for (let i = 0; i < 300; i++) await publisher.publish(arena.at, payload, { qos: 1 });
+      await publisher.publish(arena.at, "last", { qos: 1 });
+      expect(await counting).toBe(300);
+      return "300 of 300 to the one that reads";
+    },
+  },
+  {
+    name: "a subscriber that reads and acknowledges nothing, beside one that does",
+    async attack(arena) {
+      const allow = [`pubsub:${arena.at}`];
+      const mute = await enterSubscriber(arena, 1);
+      const reader = await arena.enter({ allow });
+      await reader.subscribe([arena.at], 1);
+      const counting = countUntil(reader, "last");
+      const publisher = await arena.enter({ allow });
+      publisher.sendBytes(repeat(2000, (i) => publishFrame(arena.at, { qos: 1, id: i + 1, payload: "x" })));
+      for (let i = 0; i < 2000; i++) await publisher.next("puback");
+      await publisher.publish(arena.at, "last", { qos: 1 });
+      expect(await counting).toBe(2000);
+      const isThere = await mute.settled().then(
+        () => "is there",
+        () => "is closed",
+      );
+      return `2000 of 2000 to the one that answers; the other has ${mute.all("publish").length} and ${isThere}`;
+    },
+  },
+  {
+    name: "a publisher that reads none of its 20,000 acknowledgements",
+    async attack(arena) {
+      const publisher = await arena.enter({ allow: [`pub:${arena.at}`] });
+      publisher.pause();
+      publisher.sendBytes(repeat(20_000, (i) => publishFrame(arena.at, { qos: 1, id: i + 1 })));
+      const other = await arena.enter({ allow: [`pub:${arena.at}`] });
+      for (let i = 0; i < 50; i++) await other.publish(arena.at, "", { qos: 1 });
+      publisher.resume();
+      for (let i = 0; i < 20_000; i++) await publisher.next("puback");
+      return "acknowledged once it reads";
+    },
+  },
+  {
+    name: "20 subscribers that stop reading at once",
+    memory: 96,
+    async attack(arena) {
+      const allow = [`pubsub:${arena.at}`];
+      const stuck = await Promise.all(Array.from({ length: 20 }, () => enterSubscriber(arena, 0)));
+      for (const wire of stuck) wire.pause();
+      const publisher = await arena.enter({ allow });
+      publisher.sendBytes(repeat(300, () => publishFrame(arena.at, { payload: Buffer.alloc(32_000) })));
+      await publisher.settled();
+      return "the publisher is served";
+    },
+  },
+];
+
+describeAttacks("slow readers", rows);
