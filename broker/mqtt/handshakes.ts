@@ -55,8 +55,13 @@ const mostUnfinishedOfNetwork = 64;
 const mostHelloBytes = 5 + 16_384;
 const recordHeadBytes = 5;
 const handshakeRecord = 22;
-/** The pause after a handshake's first step, in shares of what that step took. */
-const pauseShare = Number(process.env["PAUSE"] ?? 1);
+/** The idle time that there is to be for a time in which the event loop was busy, while others are served. */
+const idleShare = Number(process.env["PAUSE"] ?? 0.5);
+/** Shorter pauses than a timer can make are saved up, and one that is due ends after this. */
+const shortestPause = 1;
+const longestPause = 10;
+/** Milliseconds over which idle time is counted. */
+const longestWindow = 100;
 
 /** Opens the order of handshakes. */
 export function openHandshakes({ most, isServing, ended }: HandshakeOptions): Handshakes {
@@ -69,6 +74,8 @@ export function openHandshakes({ most, isServing, ended }: HandshakeOptions): Ha
   let next: NodeJS.Immediate | undefined;
   let pause: NodeJS.Timeout | undefined;
   let isClosed = false;
+  /** When the last pause ended. */
+  let since = performance.eventLoopUtilization();
 
   const lineOf = (network: string): Line => {
     let line = lines.get(network);
@@ -84,7 +91,22 @@ export function openHandshakes({ most, isServing, ended }: HandshakeOptions): Ha
 
   const schedule = (): void => {
     if (isClosed || next !== undefined || pause !== undefined || ready.size === 0 || working >= most) return;
-    next = setImmediate(beginNext);
+    const { active, idle } = performance.eventLoopUtilization(since);
+    const owed = isServing() ? active * idleShare - idle : 0;
+    // hours without a handshake are no credit for what comes then
+    if (active + idle > longestWindow) since = performance.eventLoopUtilization();
+    if (owed < shortestPause) {
+      next = setImmediate(beginNext);
+      return;
+    }
+    pause = setTimeout(
+      () => {
+        pause = undefined;
+        since = performance.eventLoopUtilization();
+        schedule();
+      },
+      Math.min(owed, longestPause),
+    );
   };
 
   const beginNext = (): void => {
@@ -104,18 +126,9 @@ export function openHandshakes({ most, isServing, ended }: HandshakeOptions): Ha
     entry.state = "working";
     entry.timer = setTimeout(setAside, patienceMilliseconds, entry);
 
-    const started = performance.now();
     putBack(entry);
     entry.begin();
-    // what was put back is read in the next tick; this one comes after it
-    process.nextTick(() => {
-      const milliseconds = isServing() ? (performance.now() - started) * pauseShare : 0;
-      if (milliseconds < 0.5) return schedule();
-      pause = setTimeout(() => {
-        pause = undefined;
-        schedule();
-      }, milliseconds);
-    });
+    schedule();
   };
 
   const setAside = (entry: Entry): void => {

@@ -24,7 +24,7 @@ interface Entry {
   readonly server: { readonly pid: number };
   readonly port: number;
   /** Made anew for each connection, before the round. */
-  present?(): Omit<Presented, "clientId">;
+  readonly present?: () => Omit<Presented, "clientId">;
   readonly hasGoal?: boolean;
 }
 

@@ -25,7 +25,7 @@ const plans: Record<"full" | "quick", Plans> = {
     issue: { rounds: 15, operations: 1500, warmUp: 3000 },
     decide: { rounds: 15, decisions: 200_000 },
     broker: {
-      publish: { rounds: 15, messages: 40_000, floodRounds: 7, floodMessages: 60_000 },
+      publish: { rounds: 11, messages: 40_000, floodRounds: 5, floodMessages: 150_000 },
       connect: { rounds: 15, operations: 200, warmUp: 400 },
       memory: { connections: 5000, rounds: 3, mutualRounds: 2 },
       stored: {

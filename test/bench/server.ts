@@ -41,7 +41,7 @@ const starters: Record<ServerKind, (dataDir: string, limits: Limits) => Promise<
 async function startWhole(dataDir: string, limits: Limits): Promise<Running> {
   const log = pino({ level: "info" }, pino.destination({ dest: join(dataDir, "postern.log"), sync: true }));
   const ports = { httpPort: 0, mqttsPort: 0, wssPort: 0, mqttPort: 0 };
-  const postern = await startPostern({ dataDir, bind: "127.0.0.1", log, ...ports, ...{ limits } });
+  const postern = await startPostern({ dataDir, bind: "127.0.0.1", log, ...ports, limits });
   const portOf = (url: string): number => Number(new URL(url).port);
   const { issuer, mqtts, mqtt } = postern;
   return {

@@ -38,6 +38,11 @@ beforeAll(async () => {
 
   const silent = await Promise.all(Array.from({ length: 30 }, () => openTls(installation.port.mqtts)));
   const announced = await openTls(installation.port.mqtts);
+  // sooner than the time that a CONNECT has
+  const announcedEnd = untilClosed(announced, 8_000).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ECONNRESET") throw error;
+    return Buffer.alloc(0);
+  });
   announced.write(Buffer.concat([Buffer.from("10ffffff7f", "hex"), noise("big", 65_536)]));
   const body = await openTls(installation.port.http);
   body.write(
@@ -45,11 +50,7 @@ beforeAll(async () => {
   );
   slow = {
     silent: Promise.all(silent.map((socket) => untilClosed(socket, 40_000))),
-    // sooner than the time that a CONNECT has
-    announced: untilClosed(announced, 8_000).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ECONNRESET") throw error;
-      return Buffer.alloc(0);
-    }),
+    announced: announcedEnd,
     body: untilClosed(body, 40_000),
   };
   for (const ended of Object.values(slow)) ended.catch(() => undefined);

@@ -305,14 +305,14 @@ describe("turns", () => {
       },
     });
     opened.push({ end: () => handshakes.close() });
-    const queue = (name: string, network: string): Peer => {
+    const queue = (name: string, network: string, bytes = record): Peer => {
       const peer = new Peer();
       peers.set(name, peer as unknown as Socket);
       handshakes.queue(peer as unknown as Socket, network, () => {
         begun.push(name);
         turn.emit("begun", name);
       });
-      peer.push(record);
+      peer.push(bytes);
       return peer;
     };
     const reach = async (count: number): Promise<void> => {
@@ -369,6 +369,16 @@ describe("turns", () => {
     for (let n = 1; n < 513; n++) queue(`n${n % 9} ${n}`, `n${n % 9}`);
     await once(turn, "cut");
     expect([begun.length, cut]).toEqual([513, [first]]);
+  });
+
+  it("are for those whose ClientHello is whole", async () => {
+    const { begun, queue, reach } = queueAll(1);
+    const peer = queue("a", "a", record.subarray(0, 5));
+    queue("b", "b");
+    await reach(1);
+    peer.push(record.subarray(5));
+    await reach(2);
+    expect(begun).toEqual(["b", "a"]);
   });
 
   it("give back what was read", async () => {

@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { QoS } from "mqtt-packet";
 import type { Wire } from "../../gate/wire.ts";
 import { innocentTopic, type Arena } from "./arena.ts";
-import { publishFrame, repeat } from "./frames.ts";
+import { publishFrame, repeat, subscribeFrame } from "./frames.ts";
 import { describeAttacks, type Row } from "./table.ts";
 
 /** Subscribes to the row's topic and to the innocent pair's, so that the pair publishes to whom stops reading as well. */
@@ -113,6 +113,35 @@ const rows: Row[] = [
       publisher.sendBytes(repeat(300, () => publishFrame(arena.at, { payload: Buffer.alloc(32_000) })));
       await publisher.settled();
       return "the publisher is served";
+    },
+  },
+  {
+    name: "100 subscribers that ask for 500 retained messages and break off, or leave, or lose their rights meanwhile",
+    async attack(arena) {
+      const sub = arena.client();
+      const allow = [`pubsub:${arena.at}/#`];
+      const publisher = await arena.enter({ allow });
+      const payload = Buffer.alloc(2000);
+      publisher.sendBytes(repeat(500, (i) => publishFrame(`${arena.at}/${i}`, { retain: true, payload })));
+      await publisher.settled();
+      const ask = subscribeFrame([`${arena.at}/#`], 1);
+      const none = arena.token(sub, { allow: [] });
+      const ways: ((wire: Wire) => unknown)[] = [
+        (wire) => wire.drop(),
+        (wire) => wire.leave(),
+        (wire) => wire.sendBytes(publishFrame("authz-info", { payload: none })),
+        (wire) => wire.sendBytes(Buffer.of(0)),
+      ];
+      const clean = [true, false];
+      for (let i = 0; i < 100; i++) {
+        const wire = await arena.enter({ sub, allow }, { clientId: `${sub}:${i % 10}`, clean: clean[i % 2]! });
+        wire.sendBytes(ask);
+        await ways[i % ways.length]!(wire);
+      }
+      const last = await arena.enter({ allow });
+      await last.subscribe([`${arena.at}/499`]);
+      expect((await last.message()).topic).toBe(`${arena.at}/499`);
+      return "the next one is served";
     },
   },
 ];

@@ -18,9 +18,9 @@ export interface Mosquitto {
   readonly mqttsPort: number;
   /** Demands a client certificate. */
   readonly mutualPort: number;
-  isRunning(): boolean;
-  stop(): Promise<void>;
-  kill(): Promise<void>;
+  readonly isRunning: () => boolean;
+  readonly stop: () => Promise<void>;
+  readonly kill: () => Promise<void>;
 }
 
 /** Who may log in where a password is asked for. */
@@ -53,12 +53,22 @@ export async function startMosquitto(dataDir: string, { isPersistent = false } =
     "log_dest none",
     "log_type none",
     "connection_messages false",
+    // nothing is dropped for want of room
+    "max_queued_messages 0",
     `persistence ${isPersistent}`,
     `persistence_location ${folder}/`,
-    ...[`listener ${mqttPort} 127.0.0.1`, open],
-    ...[`listener ${passwordPort} 127.0.0.1`, "allow_anonymous false", `password_file ${passwordFile}`],
-    ...[`listener ${mqttsPort} 127.0.0.1`, open, ...certificate],
-    ...[`listener ${mutualPort} 127.0.0.1`, open, ...certificate, ...demanded],
+    `listener ${mqttPort} 127.0.0.1`,
+    open,
+    `listener ${passwordPort} 127.0.0.1`,
+    "allow_anonymous false",
+    `password_file ${passwordFile}`,
+    `listener ${mqttsPort} 127.0.0.1`,
+    open,
+    ...certificate,
+    `listener ${mutualPort} 127.0.0.1`,
+    open,
+    ...certificate,
+    ...demanded,
   ];
   const configuration = join(folder, "mosquitto.conf");
   writeFileSync(configuration, `${lines.join("\n")}\n`);

@@ -107,13 +107,13 @@ function specify(shape: Shape, rival: Rival): SwarmSpec {
 
 function toRow(shape: Shape, measured: Measured, bare: Measured): string[] {
   const ratio = cpuRatio(measured, bare);
-  const isJudged = measured.name === "Postern" && shape.goal !== undefined;
+  const goal = measured.name === "Postern" ? shape.goal : undefined;
   return [
     shape.name,
     measured.name,
     formatCpu(measured, 1),
     ratio.toFixed(2),
-    isJudged ? formatGoal(ratio, shape.goal!) : "",
+    goal === undefined ? "" : formatGoal(ratio, goal),
     formatRate(measured),
     `${(median(measured.shares) * 100).toFixed(0)} %`,
   ];

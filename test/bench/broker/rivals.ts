@@ -21,7 +21,7 @@ export interface Rival {
   /** What a CONNECT over plain TCP presents; nothing for a broker that lets everybody in. */
   readonly login: { readonly username?: string; readonly password?: string };
   /** Since it started. */
-  cpuMicroseconds(): number;
+  readonly cpuMicroseconds: () => number;
   /** Resident memory; for one of ours after a collection, which it must be started to be able to do. */
   residentBytes(): Promise<number>;
   isRunning(): boolean;
@@ -62,10 +62,16 @@ export async function startRival(
     const { pid, mqttPort, mqttsPort, mutualPort, isRunning, stop, kill } = mosquitto;
     return {
       name,
-      ...{ port: mqttPort, tlsPort: mqttsPort, mutualPort, issuer: undefined, login: {} },
+      port: mqttPort,
+      tlsPort: mqttsPort,
+      mutualPort,
+      issuer: undefined,
+      login: {},
       cpuMicroseconds: () => cpuMicrosecondsOf(pid),
       residentBytes: () => Promise.resolve(residentBytesOf(pid)),
-      ...{ isRunning, stop, kill },
+      isRunning,
+      stop,
+      kill,
     };
   }
   const isOurs = name === "Postern";
@@ -76,7 +82,10 @@ export async function startRival(
   const bearer = (from: string): string => Buffer.from(installation.bearerToken(from)).toString("base64url");
   return {
     name,
-    ...{ port: mqttPort, tlsPort: mqttsPort, mutualPort: mqttsPort, issuer },
+    port: mqttPort,
+    tlsPort: mqttsPort,
+    mutualPort: mqttsPort,
+    issuer,
     login: issuer === undefined ? {} : { username: "bearer", password: bearer(issuer) },
     cpuMicroseconds: () => cpuMicrosecondsOf(pid),
     async residentBytes() {
