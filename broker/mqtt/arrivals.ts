@@ -36,8 +36,8 @@ export interface Arrivals {
   readonly limits: WireLimits;
   /**
    * Puts itself between a server (TCP, TLS, HTTP or HTTPS) and those who listen to its connections; to be called when they do
-   * already. Throws a TypeError when nobody does. A TLS server must ask for client certificates and let all in, if the
-   * gate is to verify them.
+   * already. Throws a TypeError when nobody does. What arrives there and is not settled ends at the deadline. A TLS server must
+   * ask for client certificates and let all in, if the gate is to verify them.
    */
   watch(server: Server): void;
   /**

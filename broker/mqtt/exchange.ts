@@ -50,7 +50,7 @@ export class Exchange {
   take(frame: Buffer, head: FrameHead): boolean {
     switch (head.kind) {
       case packetType.publish:
-        return this.#publish(readPublish(frame, head));
+        return this.#publish(readPublish(frame, head, this.#intake.client.id));
       case packetType.puback:
         this.#outbound.acknowledged(readPacketId(frame, head));
         return true;
@@ -88,25 +88,24 @@ export class Exchange {
   }
 
   /** Stores, acknowledges and routes an authorized message. */
-  #accept(packet: Message): boolean {
+  #accept(message: Message): boolean {
     const { store } = this.#desk;
-    const { client } = this.#intake;
-    const message: Message = { ...packet, clientId: client.id, messageId: undefined };
-    if (packet.qos === 0) {
-      if (packet.retain) store.retain(message);
+    const { qos } = message;
+    if (qos === 0) {
+      if (message.retain) store.retain(message);
       this.#route(message);
       return true;
     }
-    const messageId = packet.messageId!;
-    const wasWritten = packet.qos === 1 ? store.accept(message) : this.#acceptOnce(message, messageId);
+    const messageId = message.messageId!;
+    const wasWritten = qos === 1 ? store.accept(message) : this.#acceptOnce(message, messageId);
     if (wasWritten === undefined) return this.#afterwards(() => this.#acknowledge(2, messageId));
     if (!wasWritten && this.#pending === 0) {
-      this.#acknowledge(packet.qos, messageId);
+      this.#acknowledge(qos, messageId);
       this.#route(message);
       return true;
     }
     return this.#afterwards(() => {
-      this.#acknowledge(packet.qos as 1 | 2, messageId);
+      this.#acknowledge(qos, messageId);
       this.#route(message);
     });
   }

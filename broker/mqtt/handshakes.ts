@@ -56,7 +56,7 @@ const mostHelloBytes = 5 + 16_384;
 const recordHeadBytes = 5;
 const handshakeRecord = 22;
 /** The idle time that there is to be for a time in which the event loop was busy, while others are served. */
-const idleShare = Number(process.env["PAUSE"] ?? 0.5);
+const idleShare = 0.5;
 /** Shorter pauses than a timer can make are saved up, and one that is due ends after this. */
 const shortestPause = 1;
 const longestPause = 10;

@@ -57,7 +57,7 @@ const pongBytes = 16_384;
 
 /** Opens MQTT over TLS. */
 export function listenTls(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
-  const options = { ...tlsOptions(tls, door), ALPNProtocols: ["mqtt"] };
+  const options = { ...tlsOptions(tls), ALPNProtocols: ["mqtt"] };
   const server = createTlsServer(options, (socket) => door.accept(socket));
   return listen(server, address, door, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
@@ -65,22 +65,14 @@ export function listenTls(tls: ServerTls, address: Address, door: Door): Promise
 /** Opens MQTT over WebSocket over TLS; other HTTP requests are answered 426. */
 export function listenWebSocket(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
   const { log, arrivals } = door;
-  const { connectMilliseconds, packetBytes } = arrivals.limits;
-  const options = {
-    ...tlsOptions(tls, door),
-    maxHeaderSize: 8192,
-    headersTimeout: connectMilliseconds,
-    requestTimeout: connectMilliseconds,
-    connectionsCheckingInterval: Math.min(connectMilliseconds, 1000),
-  };
-  const server = createHttpsServer(options, (_request, response) =>
+  const server = createHttpsServer({ ...tlsOptions(tls), maxHeaderSize: 8192 }, (_request, response) =>
     response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
   );
   server.on("clientError", (_error, socket) => socket.destroy());
 
   const sockets = new WebSocketServer({
     server,
-    maxPayload: packetBytes,
+    maxPayload: arrivals.limits.packetBytes,
     perMessageDeflate: false,
     autoPong: false,
     verifyClient: ({ req }: { req: IncomingMessage }) => offeredProtocol(req) !== undefined,
@@ -113,13 +105,8 @@ function acceptWebSocket(socket: WebSocket, request: IncomingMessage, { accept, 
   accept(stream, request);
 }
 
-function tlsOptions(tls: ServerTls, { arrivals }: Door): TlsOptions {
-  return {
-    ...contextOptions(tls),
-    requestCert: true,
-    rejectUnauthorized: false,
-    handshakeTimeout: arrivals.limits.connectMilliseconds,
-  };
+function tlsOptions(tls: ServerTls): TlsOptions {
+  return { ...contextOptions(tls), requestCert: true, rejectUnauthorized: false };
 }
 
 function contextOptions({ cert, key, ca }: ServerTls): SecureContextOptions {

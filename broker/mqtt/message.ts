@@ -11,9 +11,9 @@ export interface Message {
   retain: boolean;
   dup: boolean;
   /** Of the client that published it; absent for the broker's own. */
-  clientId?: string;
-  brokerId?: string;
-  brokerCounter?: number;
+  clientId?: string | undefined;
+  brokerId?: string | undefined;
+  brokerCounter?: number | undefined;
   messageId?: number | undefined;
 }
 

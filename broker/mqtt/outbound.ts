@@ -42,7 +42,8 @@ export class Outbound {
   readonly subscriptions: Subscriptions;
   readonly #desk: OutboundDesk;
   #store: DurableStore | undefined;
-  readonly #inFlight = new Map<number, InFlight>();
+  /** Made when the first is sent: most clients only publish. */
+  #inFlight: Map<number, InFlight> | undefined;
   #queue: SessionQueue | undefined;
   #waiting: WaitingLine | undefined;
   #held: Done[] | undefined;
@@ -88,7 +89,7 @@ export class Outbound {
     clearTimeout(this.#timer);
     this.#queue?.detach();
     this.#waiting = undefined;
-    this.#inFlight.clear();
+    this.#inFlight?.clear();
     this.#release();
     this.#releasePatient();
   }
@@ -136,13 +137,13 @@ export class Outbound {
 
   /** PUBACK. */
   acknowledged(packetId: number): void {
-    const sent = this.#inFlight.get(packetId);
+    const sent = this.#inFlight?.get(packetId);
     if (sent?.qos === 1) this.#complete(packetId, sent);
   }
 
   /** PUBREC; what follows is PUBREL, also for one that is not known any more. */
   received(packetId: number): void {
-    const sent = this.#inFlight.get(packetId);
+    const sent = this.#inFlight?.get(packetId);
     const release = (): void => this.write(writeAcknowledgement(packetType.pubrel, packetId));
     if (sent?.qos !== 2) return release();
     sent.isReleased = true;
@@ -156,12 +157,12 @@ export class Outbound {
 
   /** PUBCOMP. */
   completed(packetId: number): void {
-    const sent = this.#inFlight.get(packetId);
+    const sent = this.#inFlight?.get(packetId);
     if (sent?.qos === 2) this.#complete(packetId, sent);
   }
 
   #complete(packetId: number, sent: InFlight): void {
-    this.#inFlight.delete(packetId);
+    this.#inFlight?.delete(packetId);
     if (sent.entry !== undefined) this.#queue?.remove(sent.entry);
     this.#flush();
   }
@@ -218,7 +219,7 @@ export class Outbound {
 
   #flushQueue(queue: SessionQueue): void {
     while (this.#hasRoom()) {
-      const entries = queue.take(this.#desk.limits.window - this.#inFlight.size);
+      const entries = queue.take(this.#desk.limits.window - this.#inFlightCount);
       if (entries.length === 0) return;
       for (const entry of entries) if (!this.#sendEntry(queue, entry)) return;
     }
@@ -229,7 +230,7 @@ export class Outbound {
     const { client } = this;
     const { packetId, qos, isReleased } = entry;
     if (isReleased) {
-      this.#inFlight.set(packetId, { qos: 2, entry, isReleased });
+      this.#note(packetId, { qos: 2, entry, isReleased });
       this.write(writeAcknowledgement(packetType.pubrel, packetId));
       return true;
     }
@@ -239,14 +240,14 @@ export class Outbound {
       queue.remove(entry);
       return true;
     }
-    this.#inFlight.set(packetId, { qos, entry, isReleased });
+    this.#note(packetId, { qos, entry, isReleased });
     this.#publish(message, { qos, retain: entry.retain, isRepeated: entry.wasSent, packetId });
     return true;
   }
 
   #send(message: Message, qos: 1 | 2): void {
     const packetId = this.#takePacketId();
-    this.#inFlight.set(packetId, { qos, entry: undefined, isReleased: false });
+    this.#note(packetId, { qos, entry: undefined, isReleased: false });
     this.#publish(message, { qos, retain: message.retain, packetId });
   }
 
@@ -255,9 +256,16 @@ export class Outbound {
     this.#desk.meter.sent(delivery.qos);
   }
 
+  #note(packetId: number, sent: InFlight): void {
+    (this.#inFlight ??= new Map()).set(packetId, sent);
+  }
+  get #inFlightCount(): number {
+    return this.#inFlight?.size ?? 0;
+  }
+
   /** One that is not in use: the window is far smaller than their number. */
   #takePacketId(): number {
-    while (this.#inFlight.has(this.#nextPacketId)) this.#nextPacketId = (this.#nextPacketId % 65_535) + 1;
+    while (this.#inFlight?.has(this.#nextPacketId) === true) this.#nextPacketId = (this.#nextPacketId % 65_535) + 1;
     const packetId = this.#nextPacketId;
     this.#nextPacketId = (packetId % 65_535) + 1;
     return packetId;
@@ -265,7 +273,7 @@ export class Outbound {
 
   #hasRoom(): boolean {
     const { window, sendBytes } = this.#desk.limits;
-    return this.#inFlight.size < window && this.client.conn.writableLength < sendBytes;
+    return this.#inFlightCount < window && this.client.conn.writableLength < sendBytes;
   }
 
   /** Whether publishers should wait a moment. */

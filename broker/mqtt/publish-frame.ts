@@ -15,8 +15,11 @@ export const packetType = {
   pubcomp: 7,
 } as const;
 
-/** A PUBLISH as it arrived. The payload is a view of the frame where `isKept` is false. */
-export function readPublish(frame: Buffer, head: FrameHead): Message {
+/**
+ * A PUBLISH as it arrived, with everything that it will have when it is routed, so that it keeps its shape. The payload of
+ * QoS 0 is a view of the frame.
+ */
+export function readPublish(frame: Buffer, head: FrameHead, clientId?: string): Message {
   const qos = ((head.flags >> 1) & 3) as 0 | 1 | 2;
   const topicAt = head.headBytes + 2;
   const topicEnd = topicAt + frame.readUInt16BE(head.headBytes);
@@ -30,6 +33,9 @@ export function readPublish(frame: Buffer, head: FrameHead): Message {
     retain: (head.flags & 1) !== 0,
     dup: (head.flags & 8) !== 0,
     messageId: qos === 0 ? undefined : frame.readUInt16BE(topicEnd),
+    clientId,
+    brokerId: undefined,
+    brokerCounter: undefined,
   };
 }
 

@@ -13,8 +13,8 @@ export interface Reader {
   readonly isStored: boolean;
 }
 
-/** Watches what Aedes sets and deletes. */
-export class Subscriptions {
+/** Watches what Aedes sets and deletes: it is the handler of the record's own proxy. */
+export class Subscriptions implements ProxyHandler<Record<string, Subscription>> {
   /** Takes the place of the client's own record. */
   readonly record: Record<string, Subscription>;
   readonly #reader: Reader;
@@ -23,22 +23,21 @@ export class Subscriptions {
 
   constructor(reader: Reader) {
     this.#reader = reader;
-    const target = Object.create(null) as Record<string, Subscription>;
-    this.record = new Proxy(target, {
-      set: (filters, filter: string, subscription: Subscription) => {
-        const previous = filters[filter];
-        if (previous !== undefined) this.#counts[previous.qos]--;
-        filters[filter] = subscription;
-        this.#counts[subscription.qos]++;
-        introduce(subscription.func, new Member(this.#reader, subscription.qos));
-        return true;
-      },
-      deleteProperty: (filters, filter: string) => {
-        const previous = filters[filter];
-        if (previous !== undefined) this.#counts[previous.qos]--;
-        return delete filters[filter];
-      },
-    });
+    this.record = new Proxy(Object.create(null) as Record<string, Subscription>, this);
+  }
+
+  set(filters: Record<string, Subscription>, filter: string, subscription: Subscription): boolean {
+    this.deleteProperty(filters, filter);
+    filters[filter] = subscription;
+    this.#counts[subscription.qos]++;
+    introduce(subscription.func, new Member(this.#reader, subscription.qos));
+    return true;
+  }
+
+  deleteProperty(filters: Record<string, Subscription>, filter: string): boolean {
+    const previous = filters[filter];
+    if (previous !== undefined) this.#counts[previous.qos]--;
+    return delete filters[filter];
   }
 
   /** The QoS at which a message of this topic is delivered: its own, or the highest of the filters that match. */

@@ -23,6 +23,8 @@ export interface Schema {
 }
 
 const busyTimeoutMs = 5_000;
+/** The journal of one large transaction is not kept at its size. */
+const journalBytes = 64 * 1024 * 1024;
 const prepared = new WeakMap<Database, Map<string, BetterSqlite3.Statement>>();
 
 /** Opens (and at first creates) the file, `:memory:` for none. Throws `registry.invalid` for a file it cannot read. */
@@ -34,6 +36,7 @@ export function openFile(file: string, schema: Schema): Database {
     db.pragma("journal_mode = WAL");
     db.pragma("synchronous = NORMAL");
     db.pragma("foreign_keys = ON");
+    db.pragma(`journal_size_limit = ${journalBytes}`);
     migrate(db, file, schema);
   } catch (error) {
     db.close();

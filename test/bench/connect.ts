@@ -88,8 +88,7 @@ export async function benchConnect(installation: Installation, plan: Plan, profi
     ...ofTls("resumed"),
     ...ofMutual("resumed, certificate"),
   ];
-  const contestants: Contestant[] = [];
-  for (const entry of entries) contestants.push(await enter(entry, installation));
+  const contestants = entries.map((entry) => enter(entry, installation));
   const results = await measure(contestants, plan);
   await bare.stop();
   await postern.stop();
@@ -99,17 +98,19 @@ export async function benchConnect(installation: Installation, plan: Plan, profi
 
 let number = 0;
 
-async function enter(entry: Entry, { caPem, device }: Installation): Promise<Contestant> {
+function enter(entry: Entry, { caPem, device }: Installation): Contestant {
   const { kind, name, server, port, present } = entry;
   const identity: TlsIdentity | undefined = kind.endsWith("certificate") ? device : undefined;
   const context = kind === "plain TCP" ? undefined : openContext(caPem, identity);
   const makePresented = (): Presented => ({ clientId: `${DEVICE}:${++number}`, ...present?.() });
   let door: Door = { port, context };
-  if (kind.startsWith("resumed")) door = { ...door, session: await obtainSession(door, makePresented()) };
   let presented: Presented[] = [];
   return {
     name,
-    prepare: (operations) => {
+    async prepare(operations) {
+      // a ticket lives for minutes only
+      if (kind.startsWith("resumed"))
+        door = { ...door, session: await obtainSession({ port, context }, makePresented()) };
       presented = Array.from({ length: operations }, makePresented);
     },
     run: (operations) => runWide(operations, atATime, (operation) => connectOnce(door, presented[operation]!)),

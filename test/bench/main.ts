@@ -25,7 +25,7 @@ const plans: Record<"full" | "quick", Plans> = {
     issue: { rounds: 15, operations: 1500, warmUp: 3000 },
     decide: { rounds: 15, decisions: 200_000 },
     broker: {
-      publish: { rounds: 11, messages: 40_000, floodRounds: 5, floodMessages: 150_000 },
+      publish: { rounds: 11, toOne: 40_000, toHundred: 2000, steadySeconds: 1, floodRounds: 5, floodMessages: 150_000 },
       connect: { rounds: 15, operations: 200, warmUp: 400 },
       memory: { connections: 5000, rounds: 3, mutualRounds: 2 },
       stored: {
@@ -39,7 +39,7 @@ const plans: Record<"full" | "quick", Plans> = {
     issue: { rounds: 3, operations: 200, warmUp: 200 },
     decide: { rounds: 3, decisions: 50_000 },
     broker: {
-      publish: { rounds: 3, messages: 10_000, floodRounds: 2, floodMessages: 10_000 },
+      publish: { rounds: 3, toOne: 10_000, toHundred: 300, steadySeconds: 0.2, floodRounds: 2, floodMessages: 10_000 },
       connect: { rounds: 3, operations: 40, warmUp: 40 },
       memory: { connections: 1000, rounds: 1, mutualRounds: 1 },
       stored: {

@@ -17,7 +17,7 @@ export interface Load {
 export interface Contestant {
   readonly name: string;
   /** Makes what the operations need, unmeasured. */
-  prepare?(operations: number): void;
+  prepare?(operations: number): void | Promise<void>;
   run(operations: number): Promise<Load>;
   /** Of the server, since it started. */
   cpuMicroseconds(): Promise<number> | number;
@@ -46,7 +46,7 @@ export interface Measured {
 /** Runs the rounds. */
 export async function measure(contestants: readonly Contestant[], plan: Plan): Promise<Measured[]> {
   for (const contestant of contestants) {
-    contestant.prepare?.(plan.warmUp);
+    await contestant.prepare?.(plan.warmUp);
     await contestant.run(plan.warmUp);
   }
   const results: Measured[] = contestants.map(({ name }) => ({
@@ -58,7 +58,7 @@ export async function measure(contestants: readonly Contestant[], plan: Plan): P
   }));
   for (let round = 0; round < plan.rounds; round++) {
     for (const [index, contestant] of contestants.entries()) {
-      contestant.prepare?.(plan.operations);
+      await contestant.prepare?.(plan.operations);
       const before = await contestant.cpuMicroseconds();
       const load = await contestant.run(plan.operations);
       const used = (await contestant.cpuMicroseconds()) - before;

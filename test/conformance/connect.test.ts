@@ -47,9 +47,15 @@ describe("CONNECT", () => {
   it.each([0, 1, 2, 5, 6, 127])("MQTT-3.1.2-2: of level %i is answered with code 1 and closed", async (level) => {
     const wire = await room.open();
     // level 5 has a length of properties there
-    const rest = level === 5 ? Buffer.concat([Buffer.of(0), presented(room.credentials())]) : presented(room.credentials());
+    const rest =
+      level === 5 ? Buffer.concat([Buffer.of(0), presented(room.credentials())]) : presented(room.credentials());
     expect(await answerTo(wire, connectFrame({ level, fields: rest }))).toBe(1);
     await wire.closed;
+  });
+
+  it("of level 4 with the highest bit, as bridges set it, is taken for level 4", async () => {
+    const bytes = connectFrame({ level: 0x84, fields: presented(room.credentials()) });
+    expect(await answerTo(await room.open(), bytes)).toBe(accepted);
   });
 
   it("of MQTT 3.1 is taken as well", async () => {
@@ -76,12 +82,20 @@ describe("CONNECT", () => {
   const incomplete: [string, number, (id: string, user: string, password: Buffer) => Buffer][] = [
     ["MQTT-3.1.3-3: no client id", 0xc2, () => Buffer.alloc(0)],
     ["MQTT-3.1.2-9: a will without topic and message", 0xc6, (id, user, password) => fields(id, user, password)],
-    ["MQTT-3.1.2-11: a will that no flag speaks of", 0xc2, (id, user, password) => fields(id, "w", "bye", user, password)],
+    [
+      "MQTT-3.1.2-11: a will that no flag speaks of",
+      0xc2,
+      (id, user, password) => fields(id, "w", "bye", user, password),
+    ],
     ["MQTT-3.1.2-19: no user name", 0xc2, (id) => fields(id)],
     ["MQTT-3.1.2-21: no password", 0xc2, (id, user) => fields(id, user)],
     ["MQTT-3.1.2-18: a user name that no flag speaks of", 0x02, (id, user) => fields(id, user)],
     ["MQTT-3.1.2-20: a password that no flag speaks of", 0x82, (id, user, password) => fields(id, user, password)],
-    ["MQTT-3.1.4-1: a byte behind its end", 0xc2, (id, user, password) => Buffer.concat([fields(id, user, password), Buffer.of(0)])],
+    [
+      "MQTT-3.1.4-1, MQTT-3.2.2-6: a byte behind its end",
+      0xc2,
+      (id, user, password) => Buffer.concat([fields(id, user, password), Buffer.of(0)]),
+    ],
   ];
   it.each(incomplete)("with %s closes the connection without CONNACK", async (_name, flags, write) => {
     const { clientId, username, password } = room.credentials();
@@ -123,7 +137,7 @@ describe("a client id", () => {
     await wire.closed;
   });
 
-  it("MQTT-3.1.3-5: that is not the client's own is refused and closed, whatever it looks like", async () => {
+  it("MQTT-3.1.3-5, MQTT-3.1.3-9: that is not the client's own is refused and closed, whatever it looks like", async () => {
     const wire = await room.open();
     expect((await wire.connect({ ...room.credentials(), clientId: "abcXYZ019" })).returnCode).toBe(5);
     await wire.closed;
@@ -181,7 +195,10 @@ describe("keep alive", () => {
     const topic = room.newTopic();
     const reader = await room.enter();
     await reader.subscribe([topic], 1);
-    const silent = await room.enter({ keepalive: 1, will: { topic, payload: Buffer.from("gone"), qos: 1, retain: false } });
+    const silent = await room.enter({
+      keepalive: 1,
+      will: { topic, payload: Buffer.from("gone"), qos: 1, retain: false },
+    });
     await silent.closed;
     expect((await receive(reader)).payload).toBe("gone");
   });

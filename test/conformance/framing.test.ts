@@ -119,12 +119,12 @@ describe("a packet identifier", () => {
     expect(seen).not.toContain(0);
   });
 
-  it("MQTT-2.3.1-5: is not in a PUBLISH of QoS 0", async () => {
+  it("MQTT-2.3.1-5, MQTT-4.3.1-1: is not in a PUBLISH of QoS 0, nor is DUP", async () => {
     const topic = room.newTopic();
     const wire = await room.enter();
     await wire.subscribe([topic], 2);
     await wire.publish(topic, "\u0001\u0002ab");
-    expect((await receive(wire)).payload).toBe("\u0001\u0002ab");
+    expect(await receive(wire)).toMatchObject({ payload: "\u0001\u0002ab", qos: 0, dup: false });
   });
 
   it("of an acknowledgement that nothing waits for is passed over", async () => {
@@ -140,7 +140,7 @@ const wrongTexts: [string, Buffer][] = [
   ["MQTT-1.5.3-1: an overlong form", Buffer.from([0xc1, 0xa1])],
   ["MQTT-1.5.3-1: a character that is cut off", Buffer.from([0x61, 0xe2, 0x82])],
   ["MQTT-1.5.3-1: a number beyond the last character", Buffer.from([0xf4, 0x90, 0x80, 0x80])],
-  ["MQTT-1.5.3-2: U+0000", Buffer.from([0x61, 0x00, 0x62])],
+  ["MQTT-1.5.3-2, MQTT-4.7.3-2: U+0000", Buffer.from([0x61, 0x00, 0x62])],
 ];
 
 describe.each(wrongTexts)("text with %s", (_name, text) => {
@@ -193,6 +193,19 @@ describe("text", () => {
   });
 });
 
+describe.each([
+  ["a control character", "a\u0001"],
+  ["one of the second row of control characters", "a\u0085"],
+  ["U+FFFD", "a\uFFFD"],
+  ["U+FFFF", "a\uFFFF"],
+])("text with %s", (_name, text) => {
+  it("closes the connection as a topic name, and is refused as a filter", async () => {
+    const wire = await room.enter();
+    expect(await wire.subscribe([text, "right"], 1)).toEqual([128, 1]);
+    expect(await verdict(wire, publishFrame(text, ""))).toBe("closed");
+  });
+});
+
 describe("MQTT-4.8.0-1: what one client does wrong", () => {
   it("ends its connection and no other", async () => {
     const topic = room.newTopic();
@@ -209,7 +222,9 @@ describe("MQTT-4.8.0-1: what one client does wrong", () => {
     const reader = await room.enter();
     await reader.subscribe([topic], 1);
     const wrong = await room.enter();
-    wrong.sendBytes(Buffer.concat([publishFrame(topic, "before", { qos: 1 }), frame(0xf0), publishFrame(topic, "after")]));
+    wrong.sendBytes(
+      Buffer.concat([publishFrame(topic, "before", { qos: 1 }), frame(0xf0), publishFrame(topic, "after")]),
+    );
     await wrong.closed;
     await reader.publish(topic, "end", { qos: 1 });
     expect((await receive(reader)).payload).toBe("before");

@@ -41,7 +41,9 @@ describe("a retained message", () => {
     const topic = room.newTopic();
     await retain(topic, "kept", qos);
     await sender.settled();
-    expect(await retainedOf([topic], asked)).toEqual([{ topic, payload: "kept", qos: given, retain: true, dup: false }]);
+    expect(await retainedOf([topic], asked)).toEqual([
+      { topic, payload: "kept", qos: given, retain: true, dup: false },
+    ]);
   });
 
   it.each<[boolean, QoS]>([
@@ -90,7 +92,12 @@ describe("a retained message", () => {
     const topic = room.newTopic();
     await retain(topic, "kept", 2);
     const reader = await room.enter();
-    reader.sendBytes(subscribeFrame([[topic, 0], [`${topic}/#`, 1]]));
+    reader.sendBytes(
+      subscribeFrame([
+        [topic, 0],
+        [`${topic}/#`, 1],
+      ]),
+    );
     await reader.next("suback");
     const received = await retainedOf([`${topic}/none`], 1, reader);
     expect([1, 2]).toContain(received.length);
@@ -113,21 +120,24 @@ describe("a retained message", () => {
     await retain(`${topic}/b`, "b");
     const reader = await room.enter({ allow: [`sub:${topic}/a`, "sub:+"] });
     expect(await reader.subscribe([`${topic}/b`, `${topic}/#`, `${topic}/a`], 1)).toEqual([128, 128, 1]);
-    expect(await retainedOf([`${room.newTopic()}`], 1, reader)).toMatchObject([{ payload: "a" }]);
+    expect(await retainedOf([room.newTopic()], 1, reader)).toMatchObject([{ payload: "a" }]);
   });
 });
 
 describe("an empty retained message", () => {
-  it.each<QoS>([0, 1, 2])("MQTT-3.3.1-10, MQTT-3.3.1-11: of QoS %i removes what was there, and is delivered", async (qos) => {
-    const topic = room.newTopic();
-    await retain(topic, "kept");
-    const reader = await room.enter();
-    await reader.subscribe([topic], 2);
-    expect((await receive(reader)).payload).toBe("kept");
-    await retain(topic, "", qos);
-    expect(await receive(reader)).toMatchObject({ topic, payload: "", qos, retain: false });
-    expect(await retainedOf([topic])).toEqual([]);
-  });
+  it.each<QoS>([0, 1, 2])(
+    "MQTT-3.3.1-10, MQTT-3.3.1-11: of QoS %i removes what was there, and is delivered",
+    async (qos) => {
+      const topic = room.newTopic();
+      await retain(topic, "kept");
+      const reader = await room.enter();
+      await reader.subscribe([topic], 2);
+      expect((await receive(reader)).payload).toBe("kept");
+      await retain(topic, "", qos);
+      expect(await receive(reader)).toMatchObject({ topic, payload: "", qos, retain: false });
+      expect(await retainedOf([topic])).toEqual([]);
+    },
+  );
 
   it("MQTT-3.3.1-11: is not kept where there was nothing", async () => {
     const topic = room.newTopic();

@@ -35,17 +35,23 @@ describe("Session Present", () => {
 
   it.each<[string, (wire: Wire, topic: string) => Promise<void>]>([
     ["subscriptions", async (wire, topic) => void (await wire.subscribe([topic], 1))],
-    ["a message that waits for its PUBREL", async (wire, topic) => {
-      wire.sendBytes(publishFrame(topic, "", { qos: 2 }));
-      await wire.next("pubrec");
-    }],
-    ["a message that was not acknowledged, and no subscription any more", async (wire, topic) => {
-      await wire.subscribe([topic], 1);
-      await wire.publish(topic, "", { qos: 1 });
-      await wire.next("publish");
-      wire.send({ cmd: "unsubscribe", messageId: 5, unsubscriptions: [topic] });
-      await wire.next("unsuback");
-    }],
+    [
+      "a message that waits for its PUBREL",
+      async (wire, topic) => {
+        wire.sendBytes(publishFrame(topic, "", { qos: 2 }));
+        await wire.next("pubrec");
+      },
+    ],
+    [
+      "a message that was not acknowledged, and no subscription any more",
+      async (wire, topic) => {
+        await wire.subscribe([topic], 1);
+        await wire.publish(topic, "", { qos: 1 });
+        await wire.next("publish");
+        wire.send({ cmd: "unsubscribe", messageId: 5, unsubscriptions: [topic] });
+        await wire.next("unsuback");
+      },
+    ],
   ])("MQTT-3.2.2-2: is 1 where one is kept that holds %s", async (_name, fill) => {
     const credentials = room.credentials();
     const [wire] = await resume(credentials);
@@ -54,14 +60,14 @@ describe("Session Present", () => {
     expect((await resume(credentials))[1].sessionPresent).toBe(true);
   });
 
-  it("MQTT-3.2.2-2: is 1 where one is kept that holds nothing", async () => {
+  it("MQTT-3.2.2-3: is 0 where one held nothing when its client left, for such a session is not kept", async () => {
     const credentials = room.credentials();
     const [wire] = await resume(credentials);
     await wire.leave();
-    expect((await resume(credentials))[1].sessionPresent).toBe(true);
+    expect((await resume(credentials))[1].sessionPresent).toBe(false);
   });
 
-  it("MQTT-3.2.2-2: is 1 when a connection takes a kept session over", async () => {
+  it("MQTT-4.1.0-2, MQTT-3.2.2-2: is 1 when a connection takes a kept session over", async () => {
     const credentials = room.credentials();
     const [first] = await resume(credentials);
     await first.subscribe([room.newTopic()], 1);
@@ -156,7 +162,7 @@ describe("a session that is kept", () => {
     expect(await receive(back)).toMatchObject({ payload: "kept", retain: false });
   });
 
-  it("is one client's alone", async () => {
+  it("MQTT-3.1.3-2: is one client's alone", async () => {
     const topic = room.newTopic();
     await away(topic);
     const [other, connack] = await resume(room.credentials());

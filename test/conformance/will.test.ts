@@ -117,6 +117,14 @@ describe("a will", () => {
     expect(await receiveUntil(late, "end")).toMatchObject(expected.map((payload) => ({ payload, retain: true })));
   });
 
+  it("MQTT-3.3.1-9: that is retained comes without the flag to a subscription that is there, stored or not", async () => {
+    const topic = room.newTopic();
+    const readers = [await readerOf(topic), await room.enter({ clean: false })];
+    await readers[1]!.subscribe([topic], 2);
+    (await room.enter({ will: will(topic, 1, true) })).drop();
+    for (const reader of readers) expect(await receive(reader)).toMatchObject({ payload: "bye", retain: false });
+  });
+
   it("may be empty", async () => {
     const topic = room.newTopic();
     const reader = await readerOf(topic);

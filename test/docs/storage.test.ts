@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { storeSchema } from "../../broker/mqtt/store/schema.ts";
 import { openDatabase } from "../../broker/registry/database.ts";
+import { openFile, type Database } from "../../broker/sqlite/database.ts";
 import { readText } from "./blocks.ts";
 
 /** Tables and their columns as the document has them: a heading `### \`table\`` and the first cell of each row below it. */
@@ -14,8 +16,7 @@ function readDescribed(text: string): Record<string, string[]> {
 }
 
 /** Tables and columns of a database that was just migrated. */
-function readSchema(): Record<string, string[]> {
-  const db = openDatabase(":memory:");
+function readSchema(db: Database): Record<string, string[]> {
   try {
     const tables = db.prepare(`SELECT name FROM sqlite_schema WHERE type = 'table'`).pluck().all() as string[];
     const columns = db.prepare(`SELECT name FROM pragma_table_info(?)`).pluck();
@@ -27,11 +28,14 @@ function readSchema(): Record<string, string[]> {
 
 describe("docs/storage.md", () => {
   const described = readDescribed(readText("docs/storage.md"));
-  const schema = readSchema();
+  const registry = readSchema(openDatabase(":memory:"));
+  const store = readSchema(openFile(":memory:", storeSchema));
+  const schema = { ...registry, ...store };
 
-  test("names every table of the database, and no other", () => {
+  test("names every table of the databases, and no other", () => {
     expect(Object.keys(described).toSorted()).toEqual(Object.keys(schema).toSorted());
-    expect(Object.keys(schema).length).toBeGreaterThan(5);
+    expect(Object.keys(schema)).toHaveLength(Object.keys(registry).length + Object.keys(store).length);
+    expect(Math.min(Object.keys(registry).length, Object.keys(store).length)).toBeGreaterThan(5);
   });
 
   test.each(Object.keys(schema))("names every column of %s, and no other", (table) => {

@@ -4,7 +4,7 @@
  */
 import { openArena, type Arena } from "../attacks/engine/arena.ts";
 import { tryFrames } from "./frame-case.ts";
-import { openRange } from "./live-case.ts";
+import { openRange } from "./live-cases.ts";
 
 export interface Campaign {
   readonly seed: number;
@@ -12,11 +12,11 @@ export interface Campaign {
   readonly from?: number;
   readonly runs: number;
   /** Told now and then how many cases there have been. */
-  progress?(cases: number): void;
+  readonly progress?: (cases: number) => void;
 }
 
 /** Cases between two questions to the broker. */
-const checkedEvery = 50;
+const checkedEvery = 20;
 /** Nothing here is about how many may connect. */
 const limits = { connectsPerMinute: 1_000_000_000, connections: 100_000, connectionsPerAddress: 100_000 };
 
@@ -53,4 +53,5 @@ async function runAll(arena: Arena, { seed, from = 0, runs, progress }: Campaign
     progress?.(index - from + 1);
   }
   await range.check();
+  await range.drain();
 }

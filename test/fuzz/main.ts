@@ -28,6 +28,8 @@ try {
   }
 } catch (error) {
   console.error(error);
-  console.error(`again: npm run fuzz -- --seed ${seed} --from N --runs 1, where N is the case`);
+  console.error(
+    `again: npm run fuzz -- --seed ${seed} --from N --runs 1, where N is the case; or a few from before it`,
+  );
   process.exitCode = 1;
 }

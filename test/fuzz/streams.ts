@@ -18,7 +18,7 @@ import type { Random } from "./random.ts";
 /** Where a fuzzed client may publish and subscribe. */
 export const ground = "fuzz";
 
-/** Packets of a client, as it would send them after CONNECT. All of it is allowed. */
+/** Packets of a client, as it would send them after CONNECT. Most of what they ask for is allowed. */
 export function makeStream(random: Random): Buffer[] {
   const count = 1 + random.below(12);
   return Array.from({ length: count }, () => random.pick(makers)(random));
@@ -54,13 +54,15 @@ const makers: ((random: Random) => Buffer)[] = [
 const idOf = (random: Random): number => (random.oneIn(4) ? 1 + random.below(65_535) : 1 + random.below(4));
 
 function topicOf(random: Random): string {
+  if (random.oneIn(40)) return random.pick(["secret/0", "$SYS/x/new/clients", "authz-info"]);
   return `${ground}/${random.pick(["a", "b", "a/b", "é", "x".repeat(100), "/", "a/".repeat(20)])}`;
 }
 
 function filtersOf(random: Random): string[] {
+  const refused = ["#", "+/#", "secret/#", "secret/1", "+/+", "$SYS/#"];
   const tails = ["a", "+", "#", "a/+", "+/b", "a/#", "é", "+/+/+"];
   return Array.from({ length: 1 + random.below(4) }, () => {
-    const filter = `${ground}/${random.pick(tails)}`;
+    const filter = random.oneIn(8) ? random.pick(refused) : `${ground}/${random.pick(tails)}`;
     return random.oneIn(4) ? `$share/g/${filter}` : filter;
   });
 }

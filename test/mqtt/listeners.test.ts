@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { connect as connectTcp, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -130,13 +131,40 @@ describe.each(transports)("over %s", (transport) => {
     const client = await enter(place);
     const raw = connectTcp(place.listener.port, "127.0.0.1").on("error", () => {});
     await once(raw, "connect");
-    const ended = [client, raw].map((one) => once(one, "close"));
+    const ended = [client, raw].map((one) => once(one, "close").then(() => "closed"));
     if (client instanceof Socket) client.resume();
     raw.resume();
     await place.listener.close();
-    await Promise.all(ended);
+    expect(await Promise.all(ended)).toEqual(["closed", "closed"]);
   });
 });
+
+it.each(["TLSv1.2", "TLSv1.3"] as const)(
+  "over %s who shows a certificate with a wrong signature gets as far as the broker, which refuses it",
+  async (version) => {
+    const place = await open("tls");
+    const { cert, key } = await authority.device("acme.d1");
+    const bytes = Buffer.from(new X509Certificate(cert).raw);
+    bytes[bytes.length - 1]! ^= 1;
+    const forged = `-----BEGIN CERTIFICATE-----\n${bytes.toString("base64")}\n-----END CERTIFICATE-----\n`;
+    const socket = connectTls({
+      port: place.listener.port,
+      host: "127.0.0.1",
+      servername: "localhost",
+      ca: authority.cert,
+      cert: forged,
+      key,
+      minVersion: version,
+      maxVersion: version,
+    }).on("error", () => {});
+    opened.push({ end: () => socket.destroy() });
+    await once(socket, "secureConnect");
+    for (const text of ["first", "second"]) {
+      socket.write(text);
+      expect(String((await Promise.race([once(socket, "data"), once(socket, "close")]))[0])).toBe(text);
+    }
+  },
+);
 
 describe("over WebSocket", () => {
   const headers = [
@@ -153,12 +181,21 @@ describe("over WebSocket", () => {
     ["nothing after the handshake", ""],
     ["half a request", headers],
     ["an upgrade and no more", `${headers}\r\n\r\n`],
-    ["a body that does not end", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nx"],
   ])("the deadline ends who sends %s", async (_name, bytes) => {
     const place = await open("wss", { connectMilliseconds: 150 }, false);
     const socket = place.socket().resume() as TLSSocket;
     await once(socket, "secureConnect");
     socket.write(bytes);
+    if (!socket.closed) await once(socket, "close");
+    expect(place.lines).toMatchObject([{ reason: "connect.deadline", detail: "waited for CONNECT" }]);
+  });
+
+  it("a body is not waited for where there is nothing to post", async () => {
+    const place = await open("wss");
+    const socket = place.socket();
+    socket.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nx");
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 426 /);
     if (!socket.closed) await once(socket, "close");
   });
 

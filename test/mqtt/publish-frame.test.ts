@@ -41,7 +41,7 @@ describe("PUBLISH", () => {
           messageId: qos > 0 ? packetId : undefined,
         };
         expect(written.equals(mqttPacket.generate(expected as Packet))).toBe(true);
-        expect(readPublish(written, readFrameHead(written, 0)!)).toEqual(expected);
+        expect(readPublish(written, readFrameHead(written, 0)!)).toMatchObject(expected);
       }),
     );
   });

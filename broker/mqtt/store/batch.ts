@@ -142,7 +142,7 @@ export class Batch {
       this.#fail(error as Error);
     }
     this.flush();
-    if (this.#immediate !== undefined) this.flush();
+    for (let left = 9; this.#immediate !== undefined && left > 0; left--) this.flush();
     clearTimeout(this.#late);
     this.#state = "closed";
   }
@@ -186,7 +186,7 @@ export class Batch {
     const undo = this.#undo;
     this.#undo = [];
     this.#then = [];
-    for (const each of undo.reverse()) each();
+    for (const each of undo.reverse()) this.safely(each);
     for (const participant of this.#participants) participant.rolledBack?.();
     this.#commitIn(retryMilliseconds);
     const now = performance.now();

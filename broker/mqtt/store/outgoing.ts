@@ -4,8 +4,9 @@
  */
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { Batch } from "./batch.ts";
-import { asEntry, selectEntry, type EntryRow, type Queues } from "./queues.ts";
-import type { Session } from "./sessions.ts";
+import { asEntry, selectEntry, type EntryRow } from "./entries.ts";
+import type { Queues } from "./queues.ts";
+import type { Session } from "./session.ts";
 
 /** A message of a queue, or the acknowledgement of one. */
 export interface Outgoing {

@@ -2,16 +2,17 @@
  * What Aedes 1.2 asks of a persistence.
  */
 import type { Readable } from "node:stream";
+import type { StorableMessage } from "./entries.ts";
 import type { Outgoing } from "./outgoing.ts";
-import type { StorableMessage } from "./queues.ts";
 import type { RetainableMessage } from "./retained.ts";
-import type { Subscription } from "./sessions.ts";
+import type { Subscription } from "./session.ts";
 import type { WillHolder, WillPacket } from "./wills.ts";
 
 interface Client {
   readonly id: string;
 }
-interface Recipient {
+/** Whose queue a message goes to. */
+export interface Recipient {
   readonly clientId: string;
   readonly qos?: 0 | 1 | 2;
 }

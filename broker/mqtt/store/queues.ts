@@ -11,46 +11,8 @@ import type { StoreDrop } from "../durable.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
-import type { Session } from "./sessions.ts";
-
-/** How many packet identifiers there are. */
-export const packetIds = 65_535;
-
-/** A message as it is stored; `brokerId` and `brokerCounter` are kept for whoever looks for it by them. */
-export interface StorableMessage {
-  readonly topic: string;
-  readonly payload: Buffer | string;
-  readonly qos: 0 | 1 | 2;
-  readonly retain: boolean;
-  readonly clientId?: string | undefined;
-  readonly brokerId?: string | undefined;
-  readonly brokerCounter?: number | undefined;
-}
-
-/** An entry with its message, as read from the disk. */
-export interface EntryRow {
-  readonly sequence: number;
-  readonly message: number;
-  readonly qos: 1 | 2;
-  readonly released: number;
-  readonly message_id: number | null;
-  readonly topic: string;
-  readonly payload: Buffer | string;
-  readonly retain: number;
-  readonly publisher: string | null;
-  readonly broker_id: string | null;
-  readonly broker_counter: number | null;
-  readonly created_at: number;
-}
-
-/** An entry that was just written. */
-export interface Added {
-  readonly sequence: number;
-  readonly message: number;
-  readonly bytes: number;
-  readonly qos: 1 | 2;
-  readonly stored: StorableMessage;
-}
+import { asEntry, packetIds, selectEntries, type Added, type EntryRow, type StorableMessage } from "./entries.ts";
+import type { Session } from "./session.ts";
 
 interface Removal {
   readonly session: Session;
@@ -59,10 +21,6 @@ interface Removal {
   readonly message: number;
 }
 
-/** The entries of one session; a query continues it. */
-export const selectEntry = `SELECT sequence, message, q.qos, released, message_id, topic, payload, retain, publisher, broker_id,
-  broker_counter, created_at FROM queue q JOIN message m ON m.id = q.message WHERE session = ?`;
-const selectEntries = `${selectEntry} AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?`;
 const insertMessage = `INSERT INTO message (id, topic, payload, retain, publisher, broker_id, broker_counter, created_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const insertEntry = `INSERT INTO queue (session, sequence, message, qos, released, message_id) VALUES (?, ?, ?, ?, 0, NULL)`;
@@ -131,6 +89,11 @@ export class Queues implements Participant {
       if (there.length > 0 || rows.length < most) return there;
       start = rows.at(-1)!.sequence + 1;
     }
+  }
+
+  /** The same; undefined when the disk cannot be read, which is logged. */
+  tryRead(session: Session, from: number, to: number, most: number): EntryRow[] | undefined {
+    return this.#batch.safely(() => this.read(session, from, to, most));
   }
 
   /** Removes an entry, from the disk a little later. */
@@ -318,15 +281,4 @@ export class Queues implements Participant {
       this.#shared.set(row.message, row.count);
     }
   }
-}
-
-/** What {@link Queues.remove} needs of a row. */
-export function asEntry(row: EntryRow): { sequence: number; message: number; bytes: number } {
-  const bytes = Buffer.byteLength(row.topic) + Buffer.byteLength(row.payload);
-  return { sequence: row.sequence, message: row.message, bytes };
-}
-
-/** The packet identifier of an entry. */
-export function packetIdOf(sequence: number): number {
-  return ((sequence - 1) % packetIds) + 1;
 }

@@ -6,12 +6,14 @@
  */
 import type { Entry, SessionQueue } from "../durable.ts";
 import type { StoreLimits } from "../limits.ts";
-import { asEntry, packetIdOf, type Added, type EntryRow, type Queues } from "./queues.ts";
-import type { Attendant, Session } from "./sessions.ts";
+import { asEntry, packetIdOf, type Added, type EntryRow } from "./entries.ts";
+import type { Queues } from "./queues.ts";
+import type { Attendant, Session } from "./session.ts";
 
 /** What is kept in memory for one client until it takes it. */
 const freshEntries = 256;
 const freshBytes = 128 * 1024;
+const heldAsTheyCame = 16;
 
 /** An entry that was given out, with what the store needs to remove it. */
 interface Given extends Entry {
@@ -37,8 +39,6 @@ export class AttachedQueue implements SessionQueue, Attendant {
   #fresh: Added[] = [];
   #freshAt = 0;
   #freshBytes = 0;
-  /** Entries have come that are not in memory. */
-  #isBehind = true;
   #isReady = false;
   #isClosed = false;
   readonly #inFlight = new Map<number, Given>();
@@ -74,15 +74,15 @@ export class AttachedQueue implements SessionQueue, Attendant {
         continue;
       }
       const to = Math.min(session.durable, fresh === undefined ? Infinity : fresh.sequence - 1);
-      const rows = queues.read(session, this.#cursor, to, most - given.length);
+      const rows = queues.tryRead(session, this.#cursor, to, most - given.length);
+      // asked for again with the next news or acknowledgement
+      if (rows === undefined) break;
       for (const row of rows) {
         if (queues.isTooOld(row)) queues.drop(session, row);
         else given.push(this.#giveStored(row));
       }
       this.#cursor = rows.length === 0 ? to + 1 : rows.at(-1)!.sequence + 1;
     }
-    // whatever is added from here on follows what was given, or what is on disk
-    if (this.#cursor > session.durable && this.#fresh.length === 0) this.#isBehind = false;
     for (const entry of given) this.#inFlight.set(entry.sequence, entry);
     return given;
   }
@@ -112,12 +112,11 @@ export class AttachedQueue implements SessionQueue, Attendant {
   }
 
   added(entry: Added): void {
-    if (this.#isBehind) return;
-    if (this.#fresh.length - this.#freshAt >= freshEntries || this.#freshBytes + entry.bytes > freshBytes) {
-      this.#isBehind = true;
-      return;
-    }
-    this.#fresh.push(entry);
+    const isFull = this.#fresh.length - this.#freshAt >= freshEntries || this.#freshBytes + entry.bytes > freshBytes;
+    // it is on disk
+    if (isFull) return;
+    // of a client that is behind, nothing is held but its own: a payload may be part of much that was read with it
+    this.#fresh.push(this.#fresh.length < heldAsTheyCame ? entry : withOwnPayload(entry));
     this.#freshBytes += entry.bytes;
   }
 
@@ -174,4 +173,8 @@ export class AttachedQueue implements SessionQueue, Attendant {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     return { ...entry, payload: bytes, packetId: packetIdOf(sequence), wasSent };
   }
+}
+
+function withOwnPayload(entry: Added): Added {
+  return { ...entry, stored: { ...entry.stored, payload: Buffer.from(entry.stored.payload) } };
 }

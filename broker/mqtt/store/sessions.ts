@@ -5,94 +5,12 @@
  * when its client comes and goes; while the client is there, it has no `left_at`, so that after a crash everything in its
  * queue counts as sent before.
  */
-import { readShared } from "../../../shared/topic.ts";
 import { statement, type Database } from "../../sqlite/database.ts";
-import { FilterTree } from "../filter-tree.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
-import type { Added } from "./queues.ts";
-
-/** What Aedes stores of a SUBSCRIBE, and gets back. */
-export interface Subscription {
-  readonly topic: string;
-  readonly qos: 0 | 1 | 2;
-  readonly rh?: number;
-  readonly rap?: boolean;
-  readonly nl?: boolean;
-  readonly subscriptionIdentifier?: number;
-}
-
-/** A subscription that takes part in routing. */
-export interface Stored extends Subscription {
-  readonly session: Session;
-}
-
-/** Attends to a session while its client is connected. */
-export interface Attendant {
-  /** An entry was written. */
-  added(entry: Added): void;
-  /** What was added up to the session's `durable` is on disk; what comes after it is not, and will not be. */
-  settled(): void;
-  /** Everybody who waited for the commit has been told. */
-  told(): void;
-  /** This entry is not in the queue any more. */
-  dropped(sequence: number): void;
-  /** Whether this entry is being delivered and must stay. */
-  isInFlight(sequence: number): boolean;
-  /** The session is over, or somebody else attends to it. */
-  close(): void;
-}
-
-/** One stored session. */
-export interface Session {
-  readonly id: number;
-  readonly client: string;
-  readonly since: number;
-  /** When its client left; null while it is connected. */
-  leftAt: number | null;
-  /** Up to here, entries of its queue may have been sent. */
-  sent: number;
-  /** The sequence of the next entry. */
-  next: number;
-  /** Up to here, entries are on disk. */
-  durable: number;
-  /** No entry is before this one, nor older. */
-  first: number;
-  oldestAt: number;
-  /** Entries in its queue, and their bytes. */
-  messages: number;
-  bytes: number;
-  /** Entries that are removed and may still be on disk. */
-  readonly gone: Set<number>;
-  readonly subscriptions: Map<string, Stored>;
-  isOver: boolean;
-  attendant: Attendant | undefined;
-}
-
-/** The stored members of a group, which take turns. */
-export interface Group {
-  readonly filter: string;
-  readonly members: Stored[];
-  turn: number;
-}
-
-interface SessionRow {
-  id: number;
-  client: string;
-  since: number;
-  left_at: number | null;
-  sent: number;
-  next: number;
-}
-interface SubscriptionRow {
-  session: number;
-  filter: string;
-  qos: 0 | 1 | 2;
-  rh: number | null;
-  rap: number | null;
-  nl: number | null;
-  identifier: number | null;
-}
+import { Routes } from "./routes.ts";
+import { makeSession, makeStored, readSubscription } from "./session.ts";
+import type { Session, SessionRow, Stored, Subscription, SubscriptionRow } from "./session.ts";
 
 const upsertSession = `INSERT INTO session (id, client, since, left_at, sent, next) VALUES (?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET left_at = excluded.left_at, sent = excluded.sent, next = excluded.next`;
@@ -109,14 +27,12 @@ export class Sessions implements Participant {
   readonly #byClient = new Map<string, Session>();
   /** How many sessions there are of each client with its suffixes. */
   readonly #byOwner = new Map<string, number>();
-  readonly #filters = new FilterTree<Stored>({ hidesDollar: true });
-  readonly #groups = new Map<string, Group>();
-  readonly #groupFilters = new FilterTree<Group>({ hidesDollar: true });
   /** What is not on disk as it is in memory. */
   readonly #changed = new Set<Session>();
   #lastId = 0;
-  /** Subscriptions of QoS 1 and 2, and sessions with any. */
-  counts = { subscriptions: 0, clients: 0 };
+  /** Sessions that have subscriptions. */
+  #subscribed = 0;
+  readonly routes = new Routes();
 
   constructor(db: Database, batch: Batch, limits: StoreLimits, nowSeconds: () => number) {
     this.#db = db;
@@ -128,6 +44,9 @@ export class Sessions implements Participant {
 
   get size(): number {
     return this.#byClient.size;
+  }
+  get subscribed(): number {
+    return this.#subscribed;
   }
   all(): Iterable<Session> {
     return this.#byClient.values();
@@ -177,8 +96,8 @@ export class Sessions implements Participant {
       statement(this.#db, "DELETE FROM subscription WHERE session = ?").run(session.id);
       statement(this.#db, "DELETE FROM session WHERE id = ?").run(session.id);
       this.#batch.onCommit(() => {
-        for (const stored of session.subscriptions.values()) this.#withdraw(stored);
-        if (session.subscriptions.size > 0) this.counts.clients--;
+        for (const stored of session.subscriptions.values()) this.routes.withdraw(stored);
+        if (session.subscriptions.size > 0) this.#subscribed--;
         session.subscriptions.clear();
         then();
       });
@@ -213,22 +132,12 @@ export class Sessions implements Participant {
         for (const filter of filters) {
           const stored = session.subscriptions.get(filter);
           if (stored === undefined) continue;
-          this.#withdraw(stored);
+          this.routes.withdraw(stored);
           session.subscriptions.delete(filter);
-          if (session.subscriptions.size === 0) this.counts.clients--;
+          if (session.subscriptions.size === 0) this.#subscribed--;
         }
       });
     });
-  }
-
-  /** The subscriptions of QoS 1 and 2 that match a topic, those of groups aside. */
-  match(topic: string): Iterable<Stored> {
-    return this.#filters.match(topic);
-  }
-
-  /** The groups with stored members whose filter matches a topic. */
-  matchGroups(topic: string): Iterable<Group> {
-    return this.#groups.size === 0 ? [] : this.#groupFilters.match(topic);
   }
 
   beforeCommit(): void {
@@ -277,34 +186,13 @@ export class Sessions implements Participant {
 
   /** Lets a subscription take part in routing. */
   #take(stored: Stored): void {
-    const { session, topic, qos } = stored;
+    const { session, topic } = stored;
     if (session.isOver) return;
     const previous = session.subscriptions.get(topic);
-    if (previous !== undefined) this.#withdraw(previous);
-    else if (session.subscriptions.size === 0) this.counts.clients++;
+    if (previous !== undefined) this.routes.withdraw(previous);
+    else if (session.subscriptions.size === 0) this.#subscribed++;
     session.subscriptions.set(topic, stored);
-    if (qos === 0) return;
-    this.counts.subscriptions++;
-    const shared = readShared(topic);
-    if (shared === undefined) return void this.#filters.add(topic, stored);
-    let group = this.#groups.get(topic);
-    if (group === undefined) {
-      this.#groups.set(topic, (group = { filter: topic, members: [], turn: 0 }));
-      this.#groupFilters.add(shared.filter, group);
-    }
-    group.members.push(stored);
-  }
-
-  #withdraw(stored: Stored): void {
-    if (stored.qos === 0) return;
-    this.counts.subscriptions--;
-    const shared = readShared(stored.topic);
-    if (shared === undefined) return void this.#filters.remove(stored.topic, stored);
-    const group = this.#groups.get(stored.topic)!;
-    group.members.splice(group.members.indexOf(stored), 1);
-    if (group.members.length > 0) return;
-    this.#groups.delete(stored.topic);
-    this.#groupFilters.remove(shared.filter, group);
+    this.routes.add(stored);
   }
 }
 
@@ -312,43 +200,6 @@ export class Sessions implements Participant {
 function ownerOf(client: string): string {
   const end = client.indexOf(":");
   return end < 0 ? client : client.slice(0, end);
-}
-
-function makeSession(row: SessionRow): Session {
-  return {
-    id: row.id,
-    client: row.client,
-    since: row.since,
-    leftAt: row.left_at,
-    sent: row.sent,
-    next: row.next,
-    durable: row.next - 1,
-    first: row.next,
-    oldestAt: Infinity,
-    messages: 0,
-    bytes: 0,
-    gone: new Set(),
-    subscriptions: new Map(),
-    isOver: false,
-    attendant: undefined,
-  };
-}
-
-function makeStored(session: Session, subscription: Subscription): Stored {
-  const { topic, qos, rh, rap, nl, subscriptionIdentifier } = subscription;
-  const stored = { session, topic, qos, rh, rap, nl };
-  return (subscriptionIdentifier === undefined ? stored : { ...stored, subscriptionIdentifier }) as Stored;
-}
-
-function readSubscription({ filter, qos, rh, rap, nl, identifier }: SubscriptionRow): Subscription {
-  return {
-    topic: filter,
-    qos,
-    ...(rh === null ? {} : { rh }),
-    ...(rap === null ? {} : { rap: rap === 1 }),
-    ...(nl === null ? {} : { nl: nl === 1 }),
-    ...(identifier === null ? {} : { subscriptionIdentifier: identifier }),
-  };
 }
 
 function asBit(flag: boolean | undefined): number | null {

@@ -4,7 +4,8 @@
  */
 import type { StoreLimits } from "../limits.ts";
 import type { Queues } from "./queues.ts";
-import type { Session, Sessions } from "./sessions.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
 
 /** What is looked after. */
 export interface UpkeepOptions {
@@ -26,13 +27,15 @@ export class Upkeep {
   readonly #options: UpkeepOptions;
   readonly #timer: NodeJS.Timeout;
   #isClosed = false;
-  #running: Promise<void> | undefined;
+  #isRunning = false;
 
   constructor(options: UpkeepOptions, each: () => void) {
     this.#options = options;
     this.#timer = setInterval(() => {
       each();
-      this.#running ??= this.run().finally(() => (this.#running = undefined));
+      if (this.#isRunning) return;
+      this.#isRunning = true;
+      void this.run().finally(() => (this.#isRunning = false));
     }, everyMilliseconds);
     this.#timer.unref();
   }
@@ -41,7 +44,7 @@ export class Upkeep {
   async run(): Promise<void> {
     const { sessions, queues, limits, nowSeconds, end, safely } = this.#options;
     let count = 0;
-    for (const session of [...sessions.all()]) {
+    for (const session of sessions.all()) {
       if (session.isOver) continue;
       let isMore = false;
       if (session.leftAt !== null && session.leftAt + limits.sessionSeconds < nowSeconds()) {

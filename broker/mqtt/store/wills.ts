@@ -118,7 +118,7 @@ export class Wills {
 
   /** The wills of brokers that are not among these; all that were not taken when none are named. */
   *stream(own: string, alive?: Readonly<Record<string, unknown>>): Generator<WillPacket, void, undefined> {
-    for (const [clientId, { brokerId, holder, isTaken }] of [...this.#kept]) {
+    for (const [clientId, { brokerId, holder, isTaken }] of this.#kept) {
       const isOurs = holder !== undefined && brokerId === own;
       if (isTaken || (alive !== undefined && (isOurs || alive[brokerId]))) continue;
       const packet = this.get(clientId);

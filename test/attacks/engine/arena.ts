@@ -10,10 +10,11 @@ import { join } from "node:path";
 import type { IConnectPacket } from "mqtt-packet";
 import type { EngineLimits } from "../../../broker/mqtt/limits.ts";
 import { toBase64url } from "../../../shared/base64url.ts";
+import type { Signer } from "../../../shared/es256.ts";
 import { Wire, type WireOptions } from "../../gate/wire.ts";
 import { startChild, type Child } from "./child.ts";
 import { connectFrame, type ConnectFrame } from "./frames.ts";
-import { furnishGrounds, mintFor, type Device, type Grounds, type TokenWish } from "./installation.ts";
+import { bearerAudience, furnishGrounds, mintFor, type Device, type Grounds, type TokenWish } from "./installation.ts";
 import type { PairCount } from "./innocent.ts";
 import type { VictimMessage, VictimPorts, VictimUsage } from "./victim.ts";
 
@@ -22,6 +23,8 @@ export interface ArenaOptions {
   readonly limits?: Partial<EngineLimits> | undefined;
   /** Whether there is an innocent pair. Default true. */
   readonly hasPair?: boolean | undefined;
+  /** Starts an authority that publishes this key, and says where; the broker is then an Aedes with the four pieces. */
+  readonly publishKey?: ((signer: Signer) => Promise<string>) | undefined;
 }
 
 /** What the broker and the innocent saw of one attack. */
@@ -82,6 +85,9 @@ export interface Arena {
 /** What the innocent pair exchanges its messages on. */
 export const innocentTopic = "acme/innocent";
 
+/** The issuer of an authority that is not the broker's. */
+const elsewhere = "https://issuer.test";
+
 /** Furnishes an installation and starts everything. */
 export async function openArena(options: ArenaOptions = {}): Promise<Arena> {
   const grounds = await furnishGrounds();
@@ -97,7 +103,9 @@ export async function openArena(options: ArenaOptions = {}): Promise<Arena> {
 
   const startVictim = async (): Promise<void> => {
     const logFile = join(dataDir, "attacked.log");
-    victim = startChild("victim", { dataDir, logFile, limits: options.limits });
+    const keysUrl = await options.publishKey?.(grounds.signer);
+    const authority = keysUrl && { issuer: elsewhere, keysUrl, audience: bearerAudience };
+    victim = startChild("victim", { dataDir, logFile, limits: options.limits, authority });
     const message = await victim.next<VictimMessage>();
     if (!("listening" in message)) throw new Error("the broker does not say where it listens");
     port = message.listening;
@@ -141,7 +149,7 @@ export async function openArena(options: ArenaOptions = {}): Promise<Arena> {
       return port;
     },
     get issuer() {
-      return `https://localhost:${port.http}`;
+      return options.publishKey === undefined ? `https://localhost:${port.http}` : elsewhere;
     },
     get at() {
       return `acme/row${rows}`;

@@ -2,7 +2,6 @@
  * A child process that answers over IPC, one answer to each question, in their order.
  */
 import { fork, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 export interface Child {
@@ -42,9 +41,12 @@ export function startChild(program: "victim" | "innocent", options: unknown): Ch
     answers.push(message);
     wake();
   });
-  const exited = once(child, "close").then(([code, signal]: unknown[]) => {
-    end = signal === null ? `ended with ${String(code)}` : `ended by ${String(signal)}`;
-    wake();
+  const exited = new Promise<void>((resolve) => {
+    child.once("close", (code, signal) => {
+      end = signal === null ? `ended with ${code}` : `ended by ${signal}`;
+      wake();
+      resolve();
+    });
   });
 
   const next = async <T>(): Promise<T> => {

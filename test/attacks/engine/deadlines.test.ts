@@ -57,15 +57,13 @@ const silent: [string, number, (arena: Arena) => number, Uint8Array | string][] 
 ];
 
 const rows: Row[] = [
-  ...silent.map(
-    ([name, count, portOf, bytes]): Row => ({
-      name,
-      async attack(arena) {
-        await closedByBroker(portOf(arena), count, Buffer.from(bytes));
-        return "all closed";
-      },
-    }),
-  ),
+  ...silent.map(([name, count, portOf, bytes]): Row => ({
+    name,
+    async attack(arena) {
+      await closedByBroker(portOf(arena), count, Buffer.from(bytes));
+      return "all closed";
+    },
+  })),
   {
     name: "40 handshakes that are finished and say nothing",
     async attack(arena) {

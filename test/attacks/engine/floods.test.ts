@@ -33,6 +33,22 @@ function burst(count: number): Row {
   };
 }
 
+function manyFilters(count: number): Row {
+  return {
+    name: `${count} filters in one SUBSCRIBE of a session that is to be kept`,
+    async attack(arena) {
+      const wire = await arena.enter({ allow: [`sub:${arena.at}/#`] }, { clean: false });
+      const filters = Array.from({ length: count }, (_, i) => `${arena.at}/${i}`);
+      wire.sendBytes(subscribeFrame(filters, 1));
+      const suback = await wire.next<ISubackPacket>("suback").catch(() => undefined);
+      if (suback === undefined) return "closed";
+      const granted = (suback.granted as number[]).filter((code) => code !== 128).length;
+      expect(granted).toBeLessThanOrEqual(1000);
+      return `${granted} granted`;
+    },
+  };
+}
+
 /** How many messages arrive until nothing comes any more. Answers them. */
 async function countMessages(wire: Wire): Promise<number> {
   let count = 0;
@@ -194,31 +210,14 @@ const rows: Row[] = [
       return `${granted} granted`;
     },
   },
-  ...[1000, 8000].map(
-    (count): Row => ({
-      name: `${count} filters in one SUBSCRIBE of a session that is to be kept`,
-      async attack(arena) {
-        const wire = await arena.enter({ allow: [`sub:${arena.at}/#`] }, { clean: false });
-        wire.sendBytes(
-          subscribeFrame(
-            Array.from({ length: count }, (_, i) => `${arena.at}/${i}`),
-            1,
-          ),
-        );
-        const suback = await wire.next<ISubackPacket>("suback").catch(() => undefined);
-        if (suback === undefined) return "closed";
-        const granted = (suback.granted as number[]).filter((code) => code !== 128).length;
-        expect(granted).toBeLessThanOrEqual(1000);
-        return `${granted} granted`;
-      },
-    }),
-  ),
+  manyFilters(1000),
+  manyFilters(8000),
   {
     name: "filters of every a and + in 13 levels, as many as are granted, and messages that all of them match",
     async attack(arena) {
       const { publisher, subscriber } = await enterPair(arena);
       const words = Array.from({ length: 8192 }, (_, i) =>
-        [...i.toString(2).padStart(13, "0")].map((bit) => (bit === "1" ? "+" : "a")).join("/"),
+        i.toString(2).padStart(13, "0").replaceAll("0", "a/").replaceAll("1", "+/").slice(0, -1),
       );
       let granted = 0;
       for (let i = 0; i < words.length; i += 900) {

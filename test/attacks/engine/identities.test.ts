@@ -14,15 +14,11 @@ const isServed = (wire: Wire): Promise<boolean> =>
   );
 
 /** Resolves when so many of these connections are closed. */
-function closedOf(wires: readonly Wire[], count: number): Promise<void> {
-  let closed = 0;
-  return new Promise((resolve) => {
-    for (const wire of wires) {
-      void wire.closed.then(() => {
-        if (++closed === count) resolve();
-      });
-    }
-  });
+async function closedOf(wires: readonly Wire[], count: number): Promise<void> {
+  const open = new Set(wires);
+  while (open.size > wires.length - count) {
+    open.delete(await Promise.race([...open].map((wire) => wire.closed.then(() => wire))));
+  }
 }
 
 /** CONNECTs under this client id that must be refused: another client's token, an expired one, none, and garbage. */
@@ -108,7 +104,7 @@ const rows: Row[] = [
       for (const clientId of foreign) {
         const wire = await arena.open();
         const { returnCode } = await wire.connect({ clientId, ...arena.bearer(sub, { allow: [] }) });
-        expect(returnCode, clientId).not.toBe(0);
+        expect([clientId, returnCode]).not.toEqual([clientId, 0]);
         await wire.closed;
       }
       return `${foreign.length} refused`;
@@ -117,12 +113,23 @@ const rows: Row[] = [
   {
     name: "tokens for subjects that are no client ids",
     async attack(arena) {
-      const subjects = ["acme.+", "acme.#", "acme.a/b", "acme.#/x", "+", "#", "acme.m1:x", "acme.${client}", "acme.nobody", ""];
+      const subjects = [
+        "acme.+",
+        "acme.#",
+        "acme.a/b",
+        "acme.#/x",
+        "+",
+        "#",
+        "acme.m1:x",
+        "acme.${client}",
+        "acme.nobody",
+        "",
+      ];
       for (const sub of subjects) {
         const wire = await arena.open();
         wire.sendBytes(arena.connectBytes({ sub, allow: ["pubsub:#"] }));
         const connack = await wire.next("connack").catch(() => undefined);
-        if (connack !== undefined) expect(connack, sub).not.toMatchObject({ returnCode: 0 });
+        if (connack !== undefined) expect([sub, connack]).not.toMatchObject([sub, { returnCode: 0 }]);
         await wire.closed;
       }
       return `${subjects.length} refused`;
@@ -135,8 +142,7 @@ const rows: Row[] = [
       for (const name of names) {
         const body = { name, kind: "device", roles: ["sensor"] };
         const status = await arena.ask("POST", "/v1/projects/acme/clients", body);
-        expect(status, name).toBeGreaterThanOrEqual(400);
-        expect(status, name).toBeLessThan(500);
+        expect([name, Math.floor(status / 100)]).toEqual([name, 4]);
       }
       const device = arena.device();
       const wire = await arena.open({ transport: "tls", cert: device.cert, key: device.key });
@@ -203,7 +209,9 @@ const rows: Row[] = [
         await wire.closed;
       }
       const listener = await arena.open({ transport: "tls" });
-      listener.sendBytes(Buffer.concat([connectFrame({ clientId: "acme.alice", clean: false }), subscribeFrame(["#"])]));
+      listener.sendBytes(
+        Buffer.concat([connectFrame({ clientId: "acme.alice", clean: false }), subscribeFrame(["#"])]),
+      );
       expect(await listener.next("suback")).toMatchObject({ granted: [128] });
       const mourner = await arena.open({ transport: "tls" });
       mourner.sendBytes(connectFrame({ clientId: "x", will: { topic: `${arena.at}/canary` } }));

@@ -37,10 +37,7 @@ const patienceMs = 30_000;
 const options = JSON.parse(process.argv[2]!) as PairOptions;
 const pending = new Set<number>();
 const unacknowledged = new Set<number>();
-let sent = 0;
-let disconnects = 0;
-let longestGapMs = 0;
-let lastArrival = performance.now();
+const tally = { sent: 0, disconnects: 0, longestGapMs: 0, lastArrival: performance.now() };
 let isStopping = false;
 
 const subscriber = await open(options.subscriber);
@@ -52,8 +49,8 @@ subscriber.on("publish", (packet) => {
   const { payload, messageId } = packet as IPublishPacket;
   subscriber.send({ cmd: "puback", messageId: messageId! });
   const now = performance.now();
-  longestGapMs = Math.max(longestGapMs, now - lastArrival);
-  lastArrival = now;
+  tally.longestGapMs = Math.max(tally.longestGapMs, now - tally.lastArrival);
+  tally.lastArrival = now;
   pending.delete(Number(payload.toString()));
 });
 publisher.on("puback", (packet) => unacknowledged.delete(packet.messageId!));
@@ -64,7 +61,7 @@ setInterval(() => {
   const messageId = (number % 65_000) + 1;
   pending.add(number);
   unacknowledged.add(messageId);
-  sent++;
+  tally.sent++;
   const packet = { qos: 1, retain: false, dup: false, messageId } as const;
   publisher.send({ cmd: "publish", topic: options.topic, payload: String(number), ...packet });
 }, everyMs);
@@ -82,30 +79,29 @@ process.send?.("ready" satisfies PairMessage);
 function begin(): void {
   pending.clear();
   unacknowledged.clear();
-  sent = disconnects = longestGapMs = 0;
-  lastArrival = performance.now();
+  Object.assign(tally, { sent: 0, disconnects: 0, longestGapMs: 0, lastArrival: performance.now() });
 }
 
 async function end(): Promise<PairCount> {
   const until = performance.now() + patienceMs;
   // what is sent once the attack is over belongs to it too
-  const enough = sent + sentAfter;
-  while (sent < enough) await new Promise((resolve) => setTimeout(resolve, everyMs));
+  const enough = tally.sent + sentAfter;
+  while (tally.sent < enough) await new Promise((resolve) => setTimeout(resolve, everyMs));
   const awaited = [...pending];
   const acknowledged = [...unacknowledged];
   const isThere = (): boolean =>
     !awaited.some((one) => pending.has(one)) && !acknowledged.some((one) => unacknowledged.has(one));
-  while (!isThere() && disconnects === 0 && performance.now() < until) {
+  while (!isThere() && tally.disconnects === 0 && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
   // a gap that has not ended counts as well
-  longestGapMs = Math.max(longestGapMs, performance.now() - lastArrival);
+  const { sent, disconnects } = tally;
   return {
     sent,
     lost: awaited.filter((one) => pending.has(one)).length,
     unacknowledged: acknowledged.filter((one) => unacknowledged.has(one)).length,
     disconnects,
-    longestGapMs,
+    longestGapMs: Math.max(tally.longestGapMs, performance.now() - tally.lastArrival),
   };
 }
 
@@ -124,7 +120,7 @@ async function open(connectPacket: Partial<IConnectPacket>): Promise<Peer> {
   socket.on("data", (bytes) => parser.parse(bytes));
   socket.on("error", () => {});
   socket.on("close", () => {
-    if (!isStopping) disconnects++;
+    if (!isStopping) tally.disconnects++;
   });
   const peer: Peer = {
     send: (packet) => void socket.write(mqttPacket.generate(packet)),

@@ -24,7 +24,8 @@ import type { Signer } from "../../../shared/es256.ts";
 import { parsePermission } from "../../../shared/scope.ts";
 
 const project = "acme";
-const bearerAudience = "acme.open";
+/** Of the api that lets bearer tokens in. */
+export const bearerAudience = "acme.open";
 const boundAudience = "acme.bound";
 const clientCount = 300;
 const deviceCount = 8;

@@ -1,11 +1,11 @@
-/** Names, filters, ids and packets that are not as MQTT 3.1.1 wants them: refused, and nothing comes of them later. */
+/** Names, filters and client ids that are not as MQTT 3.1.1 wants them: refused, and nothing comes of them later. */
 import type { ISubackPacket } from "mqtt-packet";
 import { expect } from "vitest";
 import type { Wire } from "../../gate/wire.ts";
 import type { Arena } from "./arena.ts";
-import * as frames from "./frames.ts";
-import { connectFrame, number, packet, pingFrame, publishFrame, repeat, subscribeFrame, text } from "./frames.ts";
+import { publishFrame, subscribeFrame, unsubscribeFrame } from "./frames.ts";
 import { describeAttacks, type Row } from "./table.ts";
+import { survives } from "./witness.ts";
 
 type Text = string | Uint8Array;
 
@@ -47,15 +47,6 @@ async function enterWitness(arena: Arena) {
   return { publisher, heard };
 }
 
-/** Sends bytes and a PINGREQ; whether the client is still there when they are worked off. */
-async function survives(wire: Wire, sent: Uint8Array): Promise<boolean> {
-  wire.sendBytes(Buffer.concat([sent, pingFrame]));
-  return wire.next("pingresp").then(
-    () => true,
-    () => false,
-  );
-}
-
 /** What a SUBSCRIBE is answered: the codes, or that the connection is closed. */
 async function ask(wire: Wire, filters: readonly Text[]): Promise<number[] | "closed"> {
   wire.sendBytes(subscribeFrame(filters, 1));
@@ -66,29 +57,41 @@ async function ask(wire: Wire, filters: readonly Text[]): Promise<number[] | "cl
 }
 
 const wrongFilters = ["+a", "a+", "a#", "#a", "++", "##", "+#", "#/a", "a/#/b", "a/+b/c"];
-const wrongShares = ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/#/a", "$share/g#/a"];
-
-const strangePackets: [string, (at: string) => Uint8Array][] = [
-  ["a PUBLISH of QoS 1 with packet id 0", (at) => publishFrame(`${at}/id`, { qos: 1, id: 0 })],
-  ["a PUBLISH of QoS 2 with packet id 0", (at) => publishFrame(`${at}/id`, { qos: 2, id: 0 })],
-  ["a PUBLISH of QoS 3", (at) => publishFrame(`${at}/three`, { qos: 3 })],
-  ["a PUBLISH of QoS 0 with DUP", (at) => publishFrame(`${at}/dup`, { dup: true })],
-  ["a PUBLISH that ends within its topic", (at) => packet(0x30, number(500), Buffer.from(`${at}/short`))],
-  ["a SUBSCRIBE with packet id 0", (at) => subscribeFrame([`${at}/x`], 0, 0)],
-  ["a SUBSCRIBE without filters", () => packet(0x82, number(1))],
-  ["a SUBSCRIBE of QoS 3", (at) => subscribeFrame([`${at}/x`], 3)],
-  ["a SUBSCRIBE with wrong flags", (at) => packet(0x80, number(1), text(`${at}/x`), Buffer.of(0))],
-  ["an UNSUBSCRIBE with packet id 0", (at) => frames.unsubscribeFrame([`${at}/x`], 0)],
-  ["an UNSUBSCRIBE without filters", () => packet(0xa2, number(1))],
-  ["a PUBREL with wrong flags", () => packet(0x60, number(1))],
-  ["a CONNACK", () => packet(0x20, Buffer.of(0, 0))],
-  ["a SUBACK", () => packet(0x90, number(1), Buffer.of(0))],
-  ["a PINGRESP", () => packet(0xd0)],
-  ["a PINGREQ with a body", () => packet(0xc0, Buffer.of(1))],
-  ["packet type 0", () => packet(0x00)],
-  ["packet type 15", () => packet(0xf0)],
-  ["a second CONNECT", () => connectFrame({ clientId: "acme.alice" })],
+const wrongShares = [
+  "$share",
+  "$share/",
+  "$share/g",
+  "$share/g/",
+  "$share//a",
+  "$share/+/a",
+  "$share/#/a",
+  "$share/g#/a",
 ];
+
+function wrongInEverything(name: string, make: (at: string) => Text): Row {
+  return {
+    name: `${name}: in a topic, a filter, a will and an UNSUBSCRIBE`,
+    async attack(arena) {
+      const { heard } = await enterWitness(arena);
+      const allow = ["pubsub:#"];
+      const wrong = make(arena.at);
+      const publisher = await arena.enter({ allow });
+      const isThere = await survives(publisher, publishFrame(wrong, { payload: "canary" }));
+      const subscriber = await arena.enter({ allow });
+      const answer = await ask(subscriber, [wrong]);
+      if (answer !== "closed") expect(answer).toEqual([128]);
+      const stranger = await arena.open();
+      stranger.sendBytes(arena.connectBytes({ allow }, { will: { topic: wrong, payload: "canary" } }));
+      const connack = await stranger.next("connack").catch(() => undefined);
+      if (connack !== undefined) expect(connack).not.toMatchObject({ returnCode: 0 });
+      stranger.drop();
+      const leaver = await arena.enter({ allow });
+      await survives(leaver, unsubscribeFrame([wrong]));
+      expect(await heard()).toEqual([]);
+      return `publisher ${isThere ? "stays" : "closed"}, filter ${String(answer)}, will refused`;
+    },
+  };
+}
 
 const rows: Row[] = [
   {
@@ -101,7 +104,7 @@ const rows: Row[] = [
       for (const filter of wrongFilters) {
         const wire = await arena.enter({ allow });
         const answer = await ask(wire, [`${arena.at}/${filter}`]);
-        if (answer !== "closed") expect(answer, filter).toEqual([128]);
+        if (answer !== "closed") expect([filter, ...answer]).toEqual([filter, 128]);
         answers.add(String(answer));
         wires.push(wire);
       }
@@ -120,36 +123,13 @@ const rows: Row[] = [
       for (const filter of wrongShares) {
         const wire = await arena.enter({ allow: ["pubsub:#"] });
         const answer = await ask(wire, [filter]);
-        if (answer !== "closed") expect(answer, filter).toEqual([128]);
+        if (answer !== "closed") expect([filter, ...answer]).toEqual([filter, 128]);
         answers.add(String(answer));
       }
       return `answered ${[...answers].join(" or ")}`;
     },
   },
-  ...wrongText.map(
-    ([name, make]): Row => ({
-      name: `${name}: in a topic, a filter, a will and an UNSUBSCRIBE`,
-      async attack(arena) {
-        const { heard } = await enterWitness(arena);
-        const allow = ["pubsub:#"];
-        const wrong = make(arena.at);
-        const publisher = await arena.enter({ allow });
-        const isThere = await survives(publisher, publishFrame(wrong, { payload: "canary" }));
-        const subscriber = await arena.enter({ allow });
-        const answer = await ask(subscriber, [wrong]);
-        if (answer !== "closed") expect(answer).toEqual([128]);
-        const stranger = await arena.open();
-        stranger.sendBytes(arena.connectBytes({ allow }, { will: { topic: wrong, payload: "canary" } }));
-        const connack = await stranger.next("connack").catch(() => undefined);
-        if (connack !== undefined) expect(connack).not.toMatchObject({ returnCode: 0 });
-        stranger.drop();
-        const leaver = await arena.enter({ allow });
-        await survives(leaver, frames.unsubscribeFrame([wrong]));
-        expect(await heard()).toEqual([]);
-        return `publisher ${isThere ? "stays" : "closed"}, filter ${answer}, will refused`;
-      },
-    }),
-  ),
+  ...wrongText.map(([name, make]) => wrongInEverything(name, make)),
   {
     name: "topics that are published with a wildcard",
     async attack(arena) {
@@ -162,98 +142,25 @@ const rows: Row[] = [
       return "none delivered";
     },
   },
-  ...strangePackets.map(
-    ([name, make]): Row => ({
-      name,
-      async attack(arena) {
-        const { heard } = await enterWitness(arena);
-        const wire = await arena.enter({ allow: [`pubsub:${arena.at}/#`] });
-        const isThere = await survives(wire, make(arena.at));
-        expect(isThere, "the connection stays").toBe(false);
-        expect(await heard()).toEqual([]);
-        return "closed";
-      },
-    }),
-  ),
-  {
-    name: "acknowledgements of what was never sent",
-    async attack(arena) {
-      const wire = await arena.enter({ allow: [] });
-      const made = [0x40, 0x50, 0x62, 0x70].map((first) => repeat(200, (i) => packet(first, number(i + 1))));
-      const isThere = await survives(wire, Buffer.concat(made));
-      return isThere ? "passed over" : "closed";
-    },
-  },
-  {
-    name: "every packet before CONNECT",
-    async attack(arena) {
-      const { heard } = await enterWitness(arena);
-      const first = [publishFrame(`${arena.at}/early`), subscribeFrame([`${arena.at}/#`]), pingFrame, packet(0xe0)];
-      for (const early of first) {
-        const wire = await arena.open();
-        wire.sendBytes(Buffer.concat([early, arena.connectBytes({ allow: ["pubsub:#"] })]));
-        await wire.closed;
-        expect(wire.all("connack")).toEqual([]);
-      }
-      expect(await heard()).toEqual([]);
-      return "closed";
-    },
-  },
-  {
-    name: "a CONNECT and 60 messages in one write, let in",
-    async attack(arena) {
-      const { heard } = await enterWitness(arena);
-      const wire = await arena.open();
-      const sent = repeat(60, (i) => publishFrame(`${arena.at}/${i}`));
-      wire.sendBytes(Buffer.concat([arena.connectBytes({ allow: [`pub:${arena.at}/#`] }), sent, pingFrame]));
-      await wire.next("pingresp");
-      const topics = await heard();
-      expect(topics).toEqual(Array.from({ length: 60 }, (_, i) => `${arena.at}/${i}`));
-      return "60 of 60 delivered, in order";
-    },
-  },
-  {
-    name: "a CONNECT and 60 messages in one write, refused",
-    async attack(arena) {
-      const { heard } = await enterWitness(arena);
-      const sub = arena.client();
-      const wire = await arena.open();
-      const sent = repeat(60, (i) => publishFrame(`${arena.at}/${i}`, { qos: 1, id: i + 1 }));
-      const connect = arena.connectBytes({ sub, allow: ["pub:#"], ttlSeconds: -60 });
-      wire.sendBytes(Buffer.concat([connect, sent, pingFrame]));
-      await wire.closed;
-      expect(wire.all("puback")).toEqual([]);
-      expect(await heard()).toEqual([]);
-      return "none delivered, none acknowledged";
-    },
-  },
-  {
-    name: "a CONNECT of MQTT 5, of an unknown level, and of another protocol",
-    async attack(arena) {
-      const codes: string[] = [];
-      for (const [protocol, level] of [["MQTT", 5], ["MQTT", 77], ["HTTP", 4], ["MQIsdp", 4]] as const) {
-        const wire = await arena.open();
-        wire.sendBytes(arena.connectBytes({ allow: [] }, { protocol, level }));
-        const connack = await wire.next("connack").catch(() => undefined);
-        if (connack !== undefined) expect(connack).not.toMatchObject({ returnCode: 0 });
-        await wire.closed;
-        if (level === 5) expect(connack).toMatchObject({ returnCode: 1 });
-        codes.push(connack === undefined ? "closed" : `code ${(connack as { returnCode: number }).returnCode}`);
-      }
-      return codes.join(", ");
-    },
-  },
   {
     name: "client ids with the names of what every object has, with control characters, of 64 KB, and none to be kept",
     async attack(arena) {
       const sub = arena.client();
       const names = ["constructor", "__proto__", "toString", "hasOwnProperty"];
-      const wrong = [...names, `${sub}:\u0000`, `${sub}:\ufffd`, `${sub}:+`, `${sub}:a/b`, `${sub}:${"x".repeat(65_000)}`, sub.slice(0, -1)];
+      const wrong = [
+        ...names,
+        `${sub}:\u0000`,
+        `${sub}:\ufffd`,
+        `${sub}:+`,
+        `${sub}:a/b`,
+        `${sub}:${"x".repeat(65_000)}`,
+        sub.slice(0, -1),
+      ];
       for (const clientId of [...wrong, ""]) {
         const wire = await arena.open();
         wire.sendBytes(arena.connectBytes({ sub, allow: [] }, { clientId, clean: clientId !== "" }));
         const connack = await wire.next("connack").catch(() => undefined);
-        if (connack !== undefined) expect(connack, clientId.slice(0, 40)).not.toMatchObject({ returnCode: 0 });
+        if (connack !== undefined) expect([clientId, connack]).not.toMatchObject([clientId, { returnCode: 0 }]);
         await wire.closed;
       }
       for (const name of names) {
@@ -276,9 +183,11 @@ const rows: Row[] = [
       for (const topic of [`${at}/+/#`, "$SYS/x/new/clients", "$SYS/x", "$share/g/x", "authz-info", "acme/other"]) {
         for (const retain of [false, true]) {
           const wire = await arena.open();
-          wire.sendBytes(arena.connectBytes({ allow: [`pub:${at}/#`] }, { will: { topic, payload: "canary", retain } }));
+          wire.sendBytes(
+            arena.connectBytes({ allow: [`pub:${at}/#`] }, { will: { topic, payload: "canary", retain } }),
+          );
           const connack = await wire.next("connack").catch(() => undefined);
-          if (connack !== undefined) expect(connack, topic).not.toMatchObject({ returnCode: 0 });
+          if (connack !== undefined) expect([topic, connack]).not.toMatchObject([topic, { returnCode: 0 }]);
           await wire.closed;
         }
       }
@@ -335,4 +244,4 @@ const rows: Row[] = [
   },
 ];
 
-describeAttacks("names, filters and packets", rows);
+describeAttacks("names and filters", rows);

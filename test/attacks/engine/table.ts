@@ -14,7 +14,7 @@ export interface Row {
   /** MiB by which the broker may grow meanwhile. Default 64. */
   readonly memory?: number;
   /** Says what happened, in a few words; rejects when something happened that must not. */
-  attack(arena: Arena): Promise<string>;
+  readonly attack: (arena: Arena) => Promise<string>;
 }
 
 const mebibyte = 1024 * 1024;
@@ -26,6 +26,7 @@ const head = ["attack", "what happened", "longest stall seen by the innocent", "
 
 /** Makes a test of every row, on one broker, and prints the table in the end. */
 export function describeAttacks(title: string, rows: readonly Row[], options: ArenaOptions = {}): void {
+  // oxlint-disable-next-line vitest/valid-title -- the title of the table
   describe(title, () => {
     let arena: Arena;
     const lines: string[][] = [];
@@ -38,6 +39,7 @@ export function describeAttacks(title: string, rows: readonly Row[], options: Ar
       printTable([head, ...lines], [0, 1]);
     }, rowTimeoutMs);
 
+    // oxlint-disable-next-line vitest/expect-expect -- a row asserts, and so does what judges it
     it.each(rows)(
       "$name",
       async ({ name, memory = defaultMemory, attack }) => {

@@ -1,11 +1,17 @@
 /**
- * The broker under attack, alone in its process: all of `postern up` on a furnished data directory, plain MQTT included.
+ * The broker under attack, alone in its process: all of `postern up` on a furnished data directory, plain MQTT included; or,
+ * where the keys are to come from elsewhere, an Aedes with the four pieces and a plain port.
  *
  * Started with one argument, {@link VictimOptions} as JSON; asked over IPC what memory it takes and how long its event
  * loop stood still. Samples its own memory, so a peak between two samples is missed unless it is the highest so far.
  */
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { Aedes } from "aedes";
 import { pino } from "pino";
+import { createGate, durableStore, emitter, guard } from "../../../broker/index.ts";
 import type { EngineLimits } from "../../../broker/mqtt/limits.ts";
 import { startPostern } from "../../../broker/up.ts";
 
@@ -14,8 +20,11 @@ export interface VictimOptions {
   readonly logFile: string;
   /** What differs from the defaults. */
   readonly limits?: Partial<EngineLimits>;
+  /** Whose tokens it takes when it is no authority itself. */
+  readonly authority?: { readonly issuer: string; readonly keysUrl: string; readonly audience: string };
 }
 
+/** 0 for what it does not have. */
 export interface VictimPorts {
   readonly http: number;
   readonly mqtts: number;
@@ -37,9 +46,8 @@ export type VictimMessage = { readonly listening: VictimPorts } | { readonly usa
 
 const options = JSON.parse(process.argv[2]!) as VictimOptions;
 const log = pino({ level: "info" }, pino.destination({ dest: options.logFile, sync: true, append: true }));
-const ports = { httpPort: 0, mqttsPort: 0, wssPort: 0, mqttPort: 0 };
-const limits = { limits: options.limits ?? {} };
-const postern = await startPostern({ dataDir: options.dataDir, log, bind: "127.0.0.1", ...ports, ...limits });
+const { authority, dataDir, limits = {} } = options;
+const running = await (authority === undefined ? startWhole() : startEmbedded(authority));
 
 const delay = monitorEventLoopDelay({ resolution: 5 });
 delay.enable();
@@ -70,7 +78,7 @@ function tell(message: VictimMessage): void {
 
 process.on("message", (question: VictimQuestion) => {
   if (question === "stop") {
-    void postern.close().then(() => process.disconnect());
+    void running.close().then(() => process.disconnect());
     return;
   }
   const usage = readUsage();
@@ -80,12 +88,35 @@ process.on("message", (question: VictimQuestion) => {
 // whoever asks is gone: nothing to serve
 process.on("disconnect", () => process.exit());
 
-const portOf = (url: string): number => Number(new URL(url).port);
-tell({
-  listening: {
-    http: portOf(postern.issuer),
-    mqtts: portOf(postern.mqtts),
-    wss: portOf(postern.wss),
-    mqtt: portOf(postern.mqtt!),
-  },
-});
+tell({ listening: running.ports });
+
+interface Running {
+  readonly ports: VictimPorts;
+  close(): Promise<void>;
+}
+
+async function startWhole(): Promise<Running> {
+  const ports = { httpPort: 0, mqttsPort: 0, wssPort: 0, mqttPort: 0 };
+  const postern = await startPostern({ dataDir, log, bind: "127.0.0.1", ...ports, limits });
+  const [http, mqtts, wss, mqtt] = [postern.issuer, postern.mqtts, postern.wss, postern.mqtt!].map((url) =>
+    Number(new URL(url).port),
+  ) as [number, number, number, number];
+  return { ports: { http, mqtts, wss, mqtt }, close: () => postern.close() };
+}
+
+async function startEmbedded(issuer: NonNullable<VictimOptions["authority"]>): Promise<Running> {
+  const store = durableStore({ file: join(dataDir, "embedded.db") });
+  const gate = await createGate({ ...issuer, bearer: true, emitter: emitter(), store, log, limits });
+  const broker = await Aedes.createBroker(gate.options);
+  const door = guard(broker, gate);
+  const server = createServer({ noDelay: true }, door.handle);
+  door.watch(server);
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const close = async (): Promise<void> => {
+    door.close();
+    server.close();
+    await new Promise<void>((resolve) => broker.close(() => resolve()));
+    gate.close();
+  };
+  return { ports: { http: 0, mqtts: 0, wss: 0, mqtt: (server.address() as AddressInfo).port }, close };
+}

@@ -45,7 +45,7 @@ export async function benchBroker(
   const version = mosquittoVersion();
   printNote(version === undefined ? "mosquitto is not installed and left out." : `Aedes 1.2.0, mosquitto ${version}.`);
   for (const name of chosen) {
-    console.error(`measuring broker:${name} …`);
+    if (chosen.length > 1) console.error(`measuring broker:${name} …`);
     await cases[name](installation, plan, profileDir);
   }
 }

@@ -3,9 +3,12 @@
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Answered, Asked, Jobs } from "./load.ts";
 
+/** A server that has not answered by then answers no more. */
+const patienceMs = 120_000;
 const executable = fileURLToPath(new URL("load.js", import.meta.url));
 
 type Answer<Job extends keyof Jobs> = Promise<Awaited<ReturnType<Jobs[Job]>>>;
@@ -29,7 +32,13 @@ export function startLoad(): LoadChild {
       const failed = ended.then(([code]: unknown[]): never => {
         throw new Error(`the load generator ended with ${String(code)}`);
       });
-      const [answered] = (await Promise.race([answer, failed])) as [Answered];
+      const timeout = new AbortController();
+      const late = sleep(patienceMs, undefined, { ref: false, signal: timeout.signal }).then(() => {
+        child.kill("SIGKILL");
+        throw new Error(`${job} takes too long`);
+      });
+      const [answered] = (await Promise.race([answer, failed, late])) as [Answered];
+      timeout.abort();
       if ("failure" in answered) throw new Error(`${job}: ${answered.failure}`);
       return answered.result as Awaited<Answer<Job>>;
     },

@@ -21,6 +21,8 @@ const jobs = {
     swarm = await Swarm.open(spec);
   },
   runSwarm: (messages: number): Promise<RoundOutcome> => swarm!.run(messages),
+  runSwarmSteadily: (messages: number, perSecond: number): Promise<RoundOutcome> =>
+    swarm!.runSteadily(messages, perSecond),
   floodWithSwarm: (): void => swarm!.flood(),
   closeSwarm: (): Promise<void> => swarm!.close(),
   breakOff: (): void => swarm!.breakOff(),

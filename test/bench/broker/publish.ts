@@ -3,16 +3,19 @@
  * of the broker for each message that is delivered.
  */
 import { BENCH_TOPICS, type Installation } from "../installation.ts";
-import { cpuRatio, measure, median, type Contestant, type Measured } from "../rounds.ts";
+import { cpuRatio, measure, median, type Contestant, type Measured, type Plan } from "../rounds.ts";
 import { formatCpu, formatGoal, formatRate, printHeading, printNote, printTable } from "../table.ts";
 import { startLoad, type LoadChild } from "./load-child.ts";
 import type { SwarmSpec } from "./swarm.ts";
 import { connectFrame, startRivals, type Rival } from "./rivals.ts";
 
-/** How much is measured. Messages are deliveries. */
+/** How much is measured. */
 export interface PublishPlan {
   readonly rounds: number;
-  readonly messages: number;
+  /** Published in each round, for each case. */
+  readonly toOne: number;
+  readonly toHundred: number;
+  readonly steadySeconds: number;
   readonly floodRounds: number;
   readonly floodMessages: number;
 }
@@ -22,7 +25,9 @@ interface Shape {
   readonly publishers: number;
   readonly subscribers: number;
   readonly qos: 0 | 1;
-  readonly floods: boolean;
+  readonly floods?: boolean;
+  /** One message at a time, so many in a second. */
+  readonly perSecond?: number;
   /** Of the CPU time of bare Aedes. */
   readonly goal: number | undefined;
 }
@@ -36,26 +41,38 @@ const topic = `${BENCH_TOPICS}/published`;
 /** For the one publisher that is to publish as fast as it can. */
 const limits = { packetsPerSecond: 10_000_000 };
 
+const toOne = { publishers: 1, subscribers: 1, goal: 1 };
+const toHundred = { publishers: 1, subscribers: 100, goal: 1 };
+const flood = { publishers: 50, subscribers: 1, floods: true };
 const shapes: readonly Shape[] = [
-  { name: "1→1, QoS 0", publishers: 1, subscribers: 1, qos: 0, floods: false, goal: 1 },
-  { name: "1→1, QoS 1", publishers: 1, subscribers: 1, qos: 1, floods: false, goal: 1 },
-  { name: "1→100, QoS 0", publishers: 1, subscribers: 100, qos: 0, floods: false, goal: 1 },
-  { name: "1→100, QoS 1", publishers: 1, subscribers: 100, qos: 1, floods: false, goal: 1 },
-  { name: "50→1 flood, QoS 0", publishers: 50, subscribers: 1, qos: 0, floods: true, goal: 0.2 },
-  { name: "50→1 flood, QoS 1", publishers: 50, subscribers: 1, qos: 1, floods: true, goal: undefined },
+  { name: "1→1, QoS 0", qos: 0, ...toOne },
+  { name: "1→1, QoS 1", qos: 1, ...toOne },
+  { name: "1→100, QoS 0", qos: 0, ...toHundred },
+  { name: "1→100, QoS 1", qos: 1, ...toHundred },
+  { name: "1→1, QoS 0, 500 per s", qos: 0, ...toOne, perSecond: 500 },
+  { name: "1→1, QoS 1, 500 per s", qos: 1, ...toOne, perSecond: 500 },
+  { name: "1→100, QoS 0, 50 per s", qos: 0, ...toHundred, perSecond: 50 },
+  { name: "1→100, QoS 1, 50 per s", qos: 1, ...toHundred, perSecond: 50 },
+  { name: "50→1 flood, QoS 0", qos: 0, ...flood, goal: 0.2 },
+  { name: "50→1 flood, QoS 1", qos: 1, ...flood, goal: undefined },
 ];
 
 export async function benchPublish(installation: Installation, plan: PublishPlan, profileDir?: string): Promise<void> {
   const rivals = await startRivals(installation, { limits, profileDir });
   printHeading("PUBLISH");
   printNote(
-    `${plan.rounds} rounds of ${plan.messages} deliveries, in a flood ${plan.floodRounds} of ${plan.floodMessages}; ` +
-      `payload ${payloadBytes} bytes, plain TCP, the clients of ours with a bearer token. CPU of the broker in µs for a ` +
-      "message delivered to one subscriber, user and system: median (least–most) of the rounds. The ratio is of CPU, round " +
-      `by round, to Aedes without hooks. Of QoS 1 a publisher has ${window} messages unacknowledged, in a flood ${floodWindow}; of QoS 0 it is at most ` +
-      `${lead} ahead of what is delivered, but in a flood, where it writes whenever its socket takes it. “Delivered” is ` +
-      "the part of what was sent that arrived: QoS 0 for a reader that is far behind may be dropped. Ours with default limits, " +
-      "but for the packets a client may send in a second, so that one publisher is not slowed down.",
+    `${plan.rounds} rounds of ${plan.toOne} messages to one and of ${plan.toHundred} to a hundred, at a given rate of ` +
+      `${plan.steadySeconds} s, in a flood ${plan.floodRounds} of ${plan.floodMessages}; payload ${payloadBytes} bytes, plain ` +
+      "TCP, the clients of ours with a bearer token. CPU of the broker in µs for a message delivered to one subscriber, user " +
+      "and system: median (least–most) of the rounds. The ratio is of CPU, round by round, to Aedes without hooks.",
+  );
+  printNote(
+    `Of QoS 1 a publisher has ${window} messages unacknowledged, in a flood ${floodWindow}; of QoS 0 it is at most ${lead} ahead ` +
+      "of what is delivered, but in a flood, where it writes whenever its socket takes it. So many messages arrive in one read " +
+      "and can leave in one write, and that is what a broker at full speed saves most by; at a given rate messages come one " +
+      "at a time, and each costs a read and as many writes as it has subscribers. “Delivered” is the part of what was sent that " +
+      "arrived: QoS 0 for a reader that is far behind may be dropped. Ours with default limits, but for the packets a client " +
+      "may send in a second, so that one publisher is not slowed down.",
   );
   const rows: string[][] = [];
   for (const shape of shapes) rows.push(...(await benchShape(shape, rivals, plan)));
@@ -70,24 +87,38 @@ async function benchShape(shape: Shape, rivals: readonly Rival[], plan: PublishP
     const load = startLoad();
     loads.push(load);
     await load.ask("openSwarm", specify(shape, rival));
+    let isWarm = false;
     contestants.push({
       name: rival.name,
       cpuMicroseconds: rival.cpuMicroseconds,
       async run(operations) {
-        const messages = Math.ceil(operations / shape.subscribers);
-        const { seconds, sent, delivered } = await load.ask("runSwarm", messages);
+        // what warms up does so at full speed
+        const perSecond = isWarm ? shape.perSecond : undefined;
+        isWarm = true;
+        const { seconds, sent, delivered } =
+          perSecond === undefined
+            ? await load.ask("runSwarm", operations)
+            : await load.ask("runSwarmSteadily", operations, perSecond);
         return { seconds, latencies: [], done: delivered, share: delivered / (sent * shape.subscribers) };
       },
     });
   }
-  const [rounds, operations] = shape.floods ? [plan.floodRounds, plan.floodMessages] : [plan.rounds, plan.messages];
-  const results = await measure(contestants, { rounds, operations, warmUp: operations });
+  const results = await measure(contestants, planOf(shape, plan));
   for (const load of loads) {
     await load.ask("closeSwarm");
     await load.stop();
   }
   const bare = results[0]!;
   return results.map((measured) => toRow(shape, measured, bare));
+}
+
+function planOf({ subscribers, floods, perSecond }: Shape, plan: PublishPlan): Plan {
+  const atOnce = subscribers === 1 ? plan.toOne : plan.toHundred;
+  if (perSecond !== undefined) {
+    return { rounds: plan.rounds, operations: Math.ceil(plan.steadySeconds * perSecond), warmUp: atOnce };
+  }
+  const [rounds, operations] = floods === true ? [plan.floodRounds, plan.floodMessages] : [plan.rounds, atOnce];
+  return { rounds, operations, warmUp: operations };
 }
 
 function specify(shape: Shape, rival: Rival): SwarmSpec {
@@ -100,8 +131,8 @@ function specify(shape: Shape, rival: Rival): SwarmSpec {
     qos: shape.qos,
     payloadBytes,
     copies: shape.subscribers,
-    window: shape.floods ? floodWindow : window,
-    lead: shape.floods ? null : lead,
+    window: shape.floods === true ? floodWindow : window,
+    lead: shape.floods === true ? null : lead,
   };
 }
 

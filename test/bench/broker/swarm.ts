@@ -117,6 +117,20 @@ export class Swarm {
     return { seconds, sent: this.#sent() - sentBefore, delivered: this.#delivered - deliveredBefore };
   }
 
+  /** The same, but one message of the first publisher at a time, so many in a second. */
+  async runSteadily(messages: number, perSecond: number): Promise<RoundOutcome> {
+    const [publisher, deliveredBefore] = [this.#publishers[0]!, this.#delivered];
+    const started = performance.now();
+    for (let sent = 0; sent < messages; sent++) {
+      await sleep(Math.max(1, started + (sent * 1000) / perSecond - performance.now()));
+      publisher.quota++;
+      this.#pump(publisher);
+    }
+    const { sent } = await this.run(0);
+    const seconds = (this.#progressAt - started) / 1000;
+    return { seconds, sent: sent + messages, delivered: this.#delivered - deliveredBefore };
+  }
+
   /** Waits until so many messages were delivered since the connections were made, or until none comes any more. */
   async receive(messages: number): Promise<number> {
     this.#progressAt = performance.now();

@@ -24,7 +24,8 @@ async function killWriter(file: string, notes: string, first: number): Promise<(
 it(`killed ${rounds} times while it writes, it has lost nothing it promised, and nothing is there twice`, async () => {
   const limits = { queueMessages: 60_000 };
   const { store: begun, file } = await openStore({ limits });
-  for (const client of ["here", "away", "publisher"]) await subscribe(begun, client, [client === "publisher" ? "none" : "t/#", 2]);
+  for (const client of ["here", "away", "publisher"])
+    await subscribe(begun, client, [client === "publisher" ? "none" : "t/#", 2]);
   begun.close();
 
   let promised = 0;

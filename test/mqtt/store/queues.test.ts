@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { packetIdOf } from "../../../broker/mqtt/store/queues.ts";
+import { packetIdOf } from "../../../broker/mqtt/store/entries.ts";
 import { attach, durable, message, NOW, openStore, rows, subscribe, texts, waiting } from "./fixture.ts";
 
 describe("a message", () => {
@@ -104,6 +104,18 @@ describe("a queue", () => {
     ]);
   });
 
+  it("gives nothing before it is on disk that its client is there", async () => {
+    const { store } = await openStore();
+    await subscribe(store, "c", ["t", 1]);
+    store.accept(message("t", "x"));
+    await durable(store);
+    let news = 0;
+    const queue = store.attach("c", () => news++);
+    expect([queue.take(9), news]).toEqual([[], 0]);
+    await durable(store);
+    expect([texts(queue.take(9)), news]).toEqual([["x"], 1]);
+  });
+
   it("is not to be had by a connection that another has taken the place of", async () => {
     const { store } = await openStore();
     await subscribe(store, "c", ["t", 1]);
@@ -145,10 +157,17 @@ describe("a queue", () => {
     const sent: string[] = [];
     const taken: string[] = [];
     // a client that is sometimes behind, and sometimes takes everything
-    for (const [come, take] of [[300, 10], [200, 400], [5, 100], [400, 500], [10, 1]] as const) {
+    for (const [come, take] of [
+      [300, 10],
+      [200, 400],
+      [5, 100],
+      [400, 500],
+      [10, 1],
+    ] as const) {
       for (let i = 0; i < come; i++) {
-        sent.push(`${sent.length}`);
-        store.accept(message("t", sent.at(-1)!));
+        const payload = `${sent.length}`;
+        sent.push(payload);
+        store.accept(message("t", payload));
       }
       taken.push(...texts(queue.take(take)));
       await durable(store);

@@ -42,7 +42,8 @@ it("retained messages are there after a restart", async () => {
 describe("the limits of retained messages", () => {
   it("hold new topics off, not what is there, and are told", async () => {
     const { store, drops, file } = await openStore({ limits: { retainedTopics: 3, retainedPerClient: 2 } });
-    const accept = (topic: string, payload: string, clientId: string) => store.accept(retained(topic, payload, clientId));
+    const accept = (topic: string, payload: string, clientId: string) =>
+      store.accept(retained(topic, payload, clientId));
     expect(["1", "2", "3"].map((topic) => accept(topic, "x", "p"))).toEqual([true, true, false]);
     expect(accept("1", "y", "p")).toBe(true);
     // another's topic counts for whoever published it last
