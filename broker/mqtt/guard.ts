@@ -61,6 +61,7 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
   const store = storeOf(broker.persistence);
   const attached = new WeakMap<object, Attached>();
   const parse = openParser();
+  const turns = { waiting: 0 };
 
   const end = (client: EngineClient, error: unknown): void => {
     const refusal = gate.report(error, client, "wire");
@@ -90,6 +91,7 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     let exchange: Exchange | undefined;
     const intake = new Intake(client, {
       limits,
+      turns,
       end,
       take(frame, head) {
         if (exchange !== undefined && Exchange.takes(head)) return exchange.take(frame, head);

@@ -46,8 +46,11 @@ interface Line {
   unfinished: number;
 }
 
-/** How long a handshake keeps its place while its peer says nothing. */
-const patienceMilliseconds = 50;
+/**
+ * How long a handshake keeps its place while its peer says nothing. Far peers take longer, all of them, and are to wait for
+ * their own answers alone: this many milliseconds for each of the places is how fast handshakes with them begin.
+ */
+const patienceMilliseconds = 5;
 /** Handshakes that have begun and are not over. */
 const mostUnfinished = 512;
 const mostUnfinishedOfNetwork = 64;

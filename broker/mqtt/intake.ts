@@ -5,6 +5,7 @@
  * (`frame.ts`), and hands on a bounded number in one turn of the event loop, so that no client has it to itself. Reads
  * no further while what it sent is being worked on, or faster than it may. Between CONNECT and CONNACK nothing is read.
  */
+import type { Duplex } from "node:stream";
 import { refuse } from "../../shared/refusal.ts";
 import type { EngineClient } from "./aedes-client.ts";
 import { checkFrame, readFrameHead } from "./frame.ts";
@@ -15,14 +16,26 @@ import { packetType } from "./publish-frame.ts";
 /** What is done with the packets of a client. */
 export interface IntakeDesk {
   readonly limits: WireLimits;
+  /** Shared by all clients of a broker. */
+  readonly turns: Turns;
   /** Takes one packet. False: it is not finished, and `finished` will be called. */
   take(frame: Buffer, head: FrameHead): boolean;
   /** Ends a connection for a reason, which is logged. */
   end(client: EngineClient, error: unknown): void;
 }
 
-/** Packets that one client may have handled in one turn. */
-const packetsPerTurn = 128;
+/** How many clients have more to be read than one turn allows. */
+export interface Turns {
+  waiting: number;
+}
+
+/** Packets that are handled in one turn, of all clients and of one. */
+const packetsPerTurn = 512;
+const mostPerTurn = 128;
+const fewestPerTurn = 8;
+/** Bytes that are taken from a connection at a time, and in one turn. */
+const bytesAtATime = 16 * 1024;
+const bytesPerTurn = 128 * 1024;
 /** Packets of one client that may be unfinished. */
 const mostUnfinished = 1000;
 const smallestPart = 4096;
@@ -74,12 +87,16 @@ export class Intake {
   read(): void {
     const { client } = this;
     if (this.#isResting || this.#isReading) return;
-    let budget = packetsPerTurn;
+    const share = Math.floor(packetsPerTurn / (this.#desk.turns.waiting + 1));
+    const allowed = Math.max(fewestPerTurn, Math.min(share, mostPerTurn));
+    let budget = allowed;
+    let bytes = bytesPerTurn;
     this.#isReading = true;
     try {
-      while (budget > 0 && this.#mayTake()) {
-        const chunk = client.conn.read() as Buffer | null;
+      while (budget > 0 && bytes > 0 && this.#mayTake()) {
+        const chunk = takeSome(client.conn);
         if (chunk === null) break;
+        bytes -= chunk.length;
         budget = this.#consume(this.#part === undefined ? chunk : this.#append(chunk), budget);
       }
     } catch (error) {
@@ -87,8 +104,8 @@ export class Intake {
     } finally {
       this.#isReading = false;
     }
-    if (budget < packetsPerTurn && !client.closed && client._keepaliveInterval > 0) client._keepaliveTimer?.refresh();
-    if (budget <= 0) this.#rest();
+    if (budget < allowed && !client.closed && client._keepaliveInterval > 0) client._keepaliveTimer?.refresh();
+    if (budget <= 0 || bytes <= 0) this.#rest();
   }
 
   #mayTake(): boolean {
@@ -177,7 +194,8 @@ export class Intake {
   #rest(): void {
     if (this.#isResting) return;
     this.#isResting = true;
-    setImmediate(wake, this);
+    this.#desk.turns.waiting++;
+    setImmediate(wake, this, this.#desk.turns);
   }
   wake(): void {
     this.#isResting = false;
@@ -185,6 +203,13 @@ export class Intake {
   }
 }
 
-function wake(intake: Intake): void {
+function wake(intake: Intake, turns?: Turns): void {
+  if (turns !== undefined) turns.waiting--;
   intake.wake();
+}
+
+/** Not all that is there: what is left keeps the connection from reading more than it will soon be rid of. */
+function takeSome(conn: Duplex): Buffer | null {
+  const there = conn.readableLength;
+  return conn.read(there > bytesAtATime ? bytesAtATime : undefined) as Buffer | null;
 }

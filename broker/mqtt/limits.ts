@@ -30,7 +30,7 @@ export interface DeliveryLimits {
   readonly window: number;
   /** Bytes that may wait for one client to read them. Beyond, QoS 0 is dropped, and QoS 1 and 2 wait. */
   readonly sendBytes: number;
-  /** How long a publisher waits for a reader that is behind, before that reader is left behind. */
+  /** How long a publisher waits for a reader that does not keep up, before that reader is left behind. */
   readonly holdMilliseconds: number;
   /** A client that reads nothing of what waits for so long is disconnected. */
   readonly stallMilliseconds: number;
@@ -66,7 +66,7 @@ export const defaultLimits: EngineLimits = {
   connections: 20_000,
   connectionsPerAddress: 2000,
   connectsPerMinute: 6000,
-  handshakes: 4,
+  handshakes: 2,
   connectMilliseconds: 10_000,
   connectBytes: 16 * 1024,
   packetBytes: 256 * 1024,
@@ -76,7 +76,7 @@ export const defaultLimits: EngineLimits = {
 
   window: 100,
   sendBytes: 1024 * 1024,
-  holdMilliseconds: 20,
+  holdMilliseconds: 50,
   stallMilliseconds: 10_000,
   waitingMessages: 1000,
   waitingBytes: 1024 * 1024,

@@ -55,6 +55,10 @@ export class Outbound {
   /** Bytes handed to the connection; less what it has not written, what left. */
   #handed = 0;
   #leftAtLook = 0;
+  #acknowledged = 0;
+  /** What it had read and acknowledged when somebody began to wait for it. */
+  #leftAtHold = 0;
+  #acknowledgedAtHold = 0;
   #lastBroker: string | undefined;
   #lastCounter: number | undefined;
 
@@ -95,8 +99,11 @@ export class Outbound {
   }
 
   /** Delivers a routed message, at the highest QoS of the filters that match it. */
-  deliver(message: Message, done: Done): void {
+  deliver(message: Message, given: Done): void {
     const { client } = this;
+    // retained messages, which a new subscription brings, name no broker; whoever brings them knows of no groups
+    const isRetained = message.retain && !message.brokerId;
+    const done: Done = isRetained ? () => given() : given;
     if (client.closed || !client.connackSent) return done(notTaken);
     // a message that matches several filters arrives once for each, one after the other
     const { brokerId, brokerCounter } = message;
@@ -105,8 +112,6 @@ export class Outbound {
     this.#lastCounter = brokerCounter;
 
     const qos = message.qos === 0 ? 0 : this.subscriptions.qosOf(message.topic, message.qos);
-    // retained messages, which a new subscription brings, name no broker
-    const isRetained = message.retain && !brokerId;
     if (qos > 0 && this.#queue !== undefined && !isRetained) return this.#hold(done);
 
     const allowed = client.broker.authorizeForward(client, message);
@@ -162,6 +167,7 @@ export class Outbound {
   }
 
   #complete(packetId: number, sent: InFlight): void {
+    this.#acknowledged++;
     this.#inFlight?.delete(packetId);
     if (sent.entry !== undefined) this.#queue?.remove(sent.entry);
     this.#flush();
@@ -217,9 +223,13 @@ export class Outbound {
     this.#releasePatient();
   }
 
+  /** Takes several at a time: what waits on disk is read in one go. */
   #flushQueue(queue: SessionQueue): void {
+    const { window } = this.#desk.limits;
     while (this.#hasRoom()) {
-      const entries = queue.take(this.#desk.limits.window - this.#inFlightCount);
+      const room = window - this.#inFlightCount;
+      if (room < window / 4 && this.#inFlightCount > 0) return;
+      const entries = queue.take(room);
       if (entries.length === 0) return;
       for (const entry of entries) if (!this.#sendEntry(queue, entry)) return;
     }
@@ -290,7 +300,26 @@ export class Outbound {
   #hold(done: Done): void {
     if (this.#isBehind || !this.#isFull()) return done();
     (this.#held ??= []).push(done);
-    this.#timer ??= setTimeout(() => this.#fallBehind(), this.#desk.limits.holdMilliseconds);
+    if (this.#timer === undefined) this.#limitHold();
+  }
+
+  /** Whoever waits goes on after a moment, unless the client is quick and there was only much for it. */
+  #limitHold(): void {
+    const { holdMilliseconds, sendBytes, waitingMessages } = this.#desk.limits;
+    this.#leftAtHold = this.#left;
+    this.#acknowledgedAtHold = this.#acknowledged;
+    this.#timer = setTimeout(() => {
+      const isQuick =
+        this.#left - this.#leftAtHold >= sendBytes / 8 ||
+        this.#acknowledged - this.#acknowledgedAtHold >= waitingMessages / 8;
+      if (isQuick) this.#limitHold();
+      else this.#fallBehind();
+    }, holdMilliseconds);
+  }
+
+  /** Bytes that have left the process. */
+  get #left(): number {
+    return this.#handed - this.client.conn.writableLength;
   }
 
   /** For retained messages, of which one follows the other: goes on when there is room again. */
@@ -330,7 +359,7 @@ export class Outbound {
   }
 
   #watch(): void {
-    const left = this.#handed - this.client.conn.writableLength;
+    const left = this.#left;
     if (this.client.conn.writableLength > 0 && left === this.#leftAtLook) {
       return this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
     }

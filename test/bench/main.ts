@@ -25,14 +25,21 @@ const plans: Record<"full" | "quick", Plans> = {
     issue: { rounds: 15, operations: 1500, warmUp: 3000 },
     decide: { rounds: 15, decisions: 200_000 },
     broker: {
-      publish: { rounds: 11, toOne: 40_000, toHundred: 2000, steadySeconds: 1, floodRounds: 5, floodMessages: 150_000 },
+      publish: {
+        rounds: 11,
+        toOne: 40_000,
+        toHundred: 2000,
+        steadySeconds: 0.6,
+        floodRounds: 5,
+        floodMessages: 150_000,
+      },
       connect: { rounds: 15, operations: 200, warmUp: 400 },
       memory: { connections: 5000, rounds: 3, mutualRounds: 2 },
       stored: {
         connected: { rounds: 9, operations: 20_000, warmUp: 20_000 },
         away: { rounds: 9, operations: 9000, warmUp: 9000 },
       },
-      latency: { rounds: 5, milliseconds: 3000, fillMilliseconds: 1500, reconnecting: 5000 },
+      latency: { rounds: 4, milliseconds: 3000, fillMilliseconds: 1500, reconnecting: 5000 },
     },
   },
   quick: {

@@ -207,8 +207,8 @@ describe("keep alive", () => {
     ["PINGREQ", (wire) => wire.send({ cmd: "pingreq" })],
     ["PUBLISH", (wire) => wire.sendBytes(publishFrame("elsewhere", ""))],
   ])("MQTT-3.1.2-24: is begun anew by each %s", async (_name, speak) => {
-    const silent = await room.enter({ keepalive: 1 });
     const speaking = await room.enter({ keepalive: 1 });
+    const silent = await room.enter({ keepalive: 1 });
     const timer = setInterval(() => speak(speaking), 200);
     await silent.closed;
     clearInterval(timer);
@@ -217,8 +217,8 @@ describe("keep alive", () => {
   });
 
   it("of 0 closes nothing", async () => {
-    const silent = await room.enter({ keepalive: 1 });
     const unhurried = await room.enter({ keepalive: 0 });
+    const silent = await room.enter({ keepalive: 1 });
     await silent.closed;
     await unhurried.settled();
     expect(unhurried.isClosed).toBe(false);

@@ -211,22 +211,17 @@ describe("QoS 2 to a client", () => {
     },
   );
 
-  it.each([true, false])("is not ended by an acknowledgement of another kind (clean %s)", async (clean) => {
+  it("is not ended by an acknowledgement of another kind", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic, 2, clean);
+    const credentials = room.credentials();
+    const wire = await resume(credentials);
+    await wire.subscribe([topic], 2);
     await sender.publish(topic, "once", { qos: 2 });
-    const { messageId } = await nextMessage(reader);
-    reader.send({ cmd: "puback", messageId: messageId! });
-    await reader.settled();
-    // sixty messages later the packet identifier is still in use
-    for (let count = 0; count < 60; count++) {
-      await sender.publish(topic, "", { qos: 1 });
-      const other = await nextMessage(reader);
-      expect(other.messageId).not.toBe(messageId);
-      reader.send({ cmd: "puback", messageId: other.messageId! });
-    }
-    reader.send({ cmd: "pubrec", messageId: messageId! });
-    expect(await reader.next("pubrel")).toMatchObject({ messageId });
+    const { messageId } = await nextMessage(wire);
+    wire.send({ cmd: "puback", messageId: messageId! });
+    await wire.settled();
+    wire.drop();
+    expect(await nextMessage(await resume(credentials))).toMatchObject({ payload: Buffer.from("once"), messageId });
   });
 
   it("MQTT-4.4.0-1: is sent again before PUBREC, and released again after it, with the same identifier", async () => {

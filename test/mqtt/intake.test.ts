@@ -23,6 +23,8 @@ const connect = (): Buffer =>
 const publish = (payload: string | Buffer, topic = "t"): Buffer =>
   mqttPacket.generate({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false } as Packet);
 
+const shared = { waiting: 0 };
+
 interface Setting {
   readonly peer: Duplex;
   readonly intake: Intake;
@@ -53,6 +55,7 @@ function open(limits: Partial<WireLimits> = {}): Setting {
   conn.on("end", () => (setting.closed = true));
   setting.intake = new Intake(client as unknown as EngineClient, {
     limits: { ...defaultLimits, ...limits },
+    turns: shared,
     take(frame, head) {
       setting.taken.push(head.kind === 3 ? frame.subarray(head.headBytes + 3).toString() : String(head.kind));
       return head.kind === 1 || setting.isFinished;
@@ -196,4 +199,18 @@ it("reads no faster than so many packets a second", async () => {
   setting.peer.write(Buffer.concat(Array.from({ length: 200 }, (_, n) => publish(String(n)))));
   await turns(20);
   expect([setting.taken.length >= 49, setting.taken.length <= 100, setting.ended]).toEqual([true, true, []]);
+});
+
+describe("many who send at once", () => {
+  it("share a turn, so that each has less of it", async () => {
+    const settings = await Promise.all(Array.from({ length: 20 }, () => enter()));
+    const flood = Buffer.concat(Array.from({ length: 300 }, (_, n) => publish(String(n))));
+    for (const { peer } of settings) peer.write(flood);
+    await turns(4);
+    const counts = settings.map(({ taken }) => taken.length);
+    expect([Math.min(...counts) > 0, Math.max(...counts) < 300]).toEqual([true, true]);
+    await turns(60);
+    expect(settings.map(({ taken }) => taken.length)).toEqual(settings.map(() => 300));
+    expect(shared.waiting).toBe(0);
+  });
 });

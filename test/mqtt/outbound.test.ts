@@ -3,7 +3,7 @@ import { EventEmitter } from "node:events";
 import { Duplex } from "node:stream";
 import mqttPacket from "mqtt-packet";
 import type { IPublishPacket, Packet } from "mqtt-packet";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EngineClient, Subscription } from "../../broker/mqtt/aedes-client.ts";
 import type { DurableStore, Entry, SessionQueue } from "../../broker/mqtt/durable.ts";
 import { defaultLimits } from "../../broker/mqtt/limits.ts";
@@ -111,6 +111,10 @@ function open(limits: Partial<DeliveryLimits> = {}, clean = true): Setting {
 async function turns(count = 3): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 describe("the QoS of a delivery", () => {
   const cases: readonly (readonly [string, Record<string, 0 | 1 | 2>, 0 | 1 | 2, string])[] = [
@@ -269,6 +273,34 @@ describe("a reader that does not read", () => {
     peer.isReading = false;
     expect(deliver("a", 0, "x".repeat(1500)).outcome).toBe("held");
     outbound.end();
+  });
+
+  it("is waited for longer when it reads much of what waits, though not all", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { peer, outbound, subscribe, deliver } = open({ window: 8, waitingMessages: 16, holdMilliseconds: 2 });
+    subscribe("#", 1);
+    const held = Array.from({ length: 23 }, (_, n) => deliver("a", 1, String(n))).at(-1)!;
+    for (let hold = 0; hold < 5; hold++) {
+      await turns();
+      // two acknowledged in each hold, and two more that wait
+      for (const index of [2 * hold, 2 * hold + 1]) outbound.acknowledged(peer.idOf(index));
+      deliver("a", 1, "more");
+      deliver("a", 1, "more");
+      vi.advanceTimersByTime(2);
+      expect([held.outcome, outbound.isReady]).toEqual(["held", true]);
+    }
+    vi.advanceTimersByTime(2);
+    expect([held.outcome, outbound.isReady]).toEqual([undefined, false]);
+  });
+
+  it("tells whoever brings retained messages nothing but that it may go on", () => {
+    const { refused, subscribe, deliver, client } = open();
+    subscribe("#", 1);
+    const retained = { retain: true, brokerId: undefined } as unknown as Partial<Message>;
+    refused.add("no");
+    expect(deliver("no", 1, "x", retained).outcome).toBe(undefined);
+    (client as { closed: boolean }).closed = true;
+    expect(deliver("a", 1, "x", retained).outcome).toBe(undefined);
   });
 
   it("is no member that a group should choose while it is behind, and is again when it has caught up", async () => {

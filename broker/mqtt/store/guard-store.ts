@@ -42,8 +42,9 @@ export function guardStore(
   persistence: object,
 ): Persistence {
   const inner = persistence as Persistence & Record<string, unknown>;
-  if (storeOf(persistence) !== undefined)
+  if (storeOf(persistence) !== undefined) {
     (persistence as Store).groundsOf = (client) => gate.groundsOf?.(client as object);
+  }
   const stored = new WeakMap<readonly Subscription[], Promise<unknown>>();
   let ownNumber = firstOwnNumber;
 
@@ -85,12 +86,18 @@ export function guardStore(
       return gate.isRefused(client, packet.topic ?? "") ? removeRefused(client, packet) : Promise.resolve();
     },
   };
-  // whatever else it offers, called on itself
-  return new Proxy(inner, {
-    get(target, name) {
-      if (Object.hasOwn(guarded, name)) return guarded[name as keyof Persistence];
-      const value: unknown = Reflect.get(target, name);
-      return typeof value === "function" ? (value.bind(target) as unknown) : value;
-    },
-  });
+  return { ...boundOf(inner), ...guarded };
+}
+
+/** Everything else that a persistence offers, called on itself. */
+function boundOf(inner: object): Record<string, unknown> {
+  const bound: Record<string, unknown> = {};
+  for (let owner = inner; owner !== Object.prototype && owner !== null; owner = Object.getPrototypeOf(owner) as object) {
+    for (const name of Object.getOwnPropertyNames(owner)) {
+      if (name === "constructor" || Object.hasOwn(bound, name)) continue;
+      const value: unknown = Reflect.get(inner, name);
+      if (typeof value === "function") bound[name] = value.bind(inner) as unknown;
+    }
+  }
+  return bound;
 }

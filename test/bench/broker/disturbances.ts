@@ -27,7 +27,7 @@ export interface Disturbance {
   readonly name: string;
   /** Of its own quiet p99. */
   readonly goal?: number;
-  /** What lies in sockets would keep the broker busy for long: the next disturbance finds a new one. */
+  /** More has been sent than a broker soon gets through. */
   readonly leavesBacklog?: boolean;
   /** Keeps the broker busy; what `watch` is given is what is watched. */
   disturb(rival: Rival, load: LoadChild, watch: Watch): Promise<Watched>;

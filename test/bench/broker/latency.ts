@@ -85,7 +85,8 @@ export async function benchLatency(installation: Installation, plan: LatencyPlan
         found.worst = Math.max(found.worst, sorted.at(-1) ?? 0);
         found.missing += watched.missing;
         if (watched.isClosed || !rival.isRunning()) found.ended++;
-        if (disturbance.leavesBacklog === true) await rival.kill();
+        // what lies in its sockets would keep it busy for long: the next disturbance finds a new one
+        if (disturbance.leavesBacklog === true || watched.missing > 0) await rival.kill();
       }
     }
   }

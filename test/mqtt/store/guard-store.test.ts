@@ -1,7 +1,7 @@
 /** The guard around a persistence, with a persistence that writes down what it is asked. */
 import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { guardStore } from "../../broker/mqtt/store/guard-store.ts";
+import { guardStore } from "../../../broker/mqtt/store/guard-store.ts";
 
 type Call = [string, ...unknown[]];
 
