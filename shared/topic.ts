@@ -12,6 +12,9 @@ export const AUTHZ_INFO = "authz-info";
 /** The topic on which a session hears of itself. */
 export const SESSION_NEWS = "$postern/session";
 
+/** Stands among the filters of a stored session that has none. */
+export const NO_FILTER = "$postern/none";
+
 /** Levels of a topic or filter at most. */
 export const MAX_TOPIC_LEVELS = 32;
 const maxBytes = 512;

@@ -9,7 +9,7 @@ import { pino } from "pino";
 import type { Logger } from "pino";
 import { Refusal } from "../../shared/refusal.ts";
 import type { Reason } from "../../shared/refusal.ts";
-import { SESSION_NEWS } from "../../shared/topic.ts";
+import { NO_FILTER, SESSION_NEWS } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
 import type { Desk } from "./admit.ts";
 import { openAuthzInfo } from "./authz-info.ts";
@@ -140,6 +140,7 @@ export function openGate(options: GateOptions): Gate {
     authorizePublish: openAuthorizePublish({ trust, wills, receive, report, sessionOf }),
 
     authorizeSubscribe(client, subscription, done) {
+      if (subscription.topic === NO_FILTER) return done(null, null);
       let isGranted = false;
       try {
         grantFilter(sessionOf(client), subscription.topic, limits.subscriptions);

@@ -135,7 +135,6 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
       session.isClosed = true;
       if (quiet) {
         session.isTakenBack = true;
-        // oxlint-disable-next-line eslint/no-underscore-dangle
         session.connection._disconnected = true;
       }
       session.connection.close();

@@ -70,6 +70,8 @@ export interface DurableStore {
   removeReceipt(receipt: Receipt): void;
   /** Whether one more stored session of this client may begin; true for one that is there. */
   mayKeepSession(clientId: string): boolean;
+  /** Whether a session is stored for this client. */
+  hasSession(clientId: string): boolean;
   /** For metrics. */
   readonly sizes: {
     readonly sessions: number;

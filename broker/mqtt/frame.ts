@@ -185,6 +185,13 @@ function checkConnect(frame: Buffer, from: number): void {
   if (at !== frame.length) refuse("packet.malformed", "bytes behind the end");
 }
 
+/** False for a CONNECT, which was checked, of neither MQTT 3.1 nor 3.1.1. */
+export function isKnownVersion(frame: Buffer, head: FrameHead): boolean {
+  if (head.kind !== kinds.connect) return true;
+  const level = frame[endOfField(frame, head.headBytes)]! & 127;
+  return level === 3 || level === 4;
+}
+
 function assertConnectFlags(flags: number): void {
   const willQos = (flags >> 3) & 3;
   if ((flags & 1) !== 0) refuse("packet.malformed", "a reserved flag"); // MQTT-3.1.2-3

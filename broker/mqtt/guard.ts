@@ -7,13 +7,14 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import mqttPacket from "mqtt-packet";
-import type { Packet } from "mqtt-packet";
+import type { ISubscribePacket, IUnsubscribePacket, Packet } from "mqtt-packet";
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { Refusal } from "../../shared/refusal.ts";
 import type { Gate } from "../gate/hooks.ts";
 import type { EngineBroker, EngineClient, EngineParser } from "./aedes-client.ts";
 import { Exchange } from "./exchange.ts";
+import { isKnownVersion } from "./frame.ts";
 import type { FrameHead } from "./frame.ts";
 import { Intake } from "./intake.ts";
 import { defaultLimits } from "./limits.ts";
@@ -46,6 +47,9 @@ interface Attached {
 
 type Listener = (this: object, packet: Packet) => void;
 
+/** A CONNECT that is answered with code 1 (MQTT-3.1.2-2). */
+const unknownVersion = { cmd: "connect", protocolVersion: 0, clientId: "", clean: true } as unknown as Packet;
+
 /** In place of a client's own parser: one that was never given anything, with nothing to let go of. */
 const inertParser: EngineParser = { _queue: null, listeners: () => [], removeAllListeners: () => undefined };
 
@@ -67,7 +71,12 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     const refusal = gate.report(error, client, "wire");
     if (!client.closed) client.emit("error", refusal);
   };
-  const outboundDesk = { limits, meter, end, isRefused: gate.isRefused };
+  const outboundDesk = {
+    limits,
+    meter,
+    end,
+    isRefused: (client: object, topic: string) => gate.isRefused(client, topic),
+  };
   const exchangeDesk = store && { broker, store, limits, meter, end };
 
   broker.on("connackSent", (connack: { returnCode: number }, client: EngineClient) => {
@@ -97,14 +106,31 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
         if (exchange !== undefined && Exchange.takes(head)) return exchange.take(frame, head);
         // the first packet is taken when it is the only one
         if (head.kind === packetType.connect) client._parsingBatch = 0;
-        listener.call(stage, parse(frame, head));
+        // of another version nothing but that is told to the broker, which answers it so
+        const packet = isKnownVersion(frame, head) ? parse(frame, head) : unknownVersion;
+        if (packet.cmd === "subscribe" || packet.cmd === "unsubscribe") return alter(packet);
+        listener.call(stage, packet);
         return false;
       },
     });
     if (exchangeDesk !== undefined) exchange = new Exchange(exchangeDesk, intake, outbound);
-    client._nextBatch = (error) => {
+    const nextBatch = (error?: Error | null): void => {
       if (error) client.emit("error", error);
       else intake.finished();
+    };
+    client._nextBatch = nextBatch;
+    /** Subscriptions change one packet after the other, and what follows is worked off when they have. */
+    const alter = (packet: ISubscribePacket | IUnsubscribePacket): boolean => {
+      const isAnswered = packet.cmd === "subscribe" ? answerForEach(packet, outbound) : undefined;
+      intake.hold();
+      client._nextBatch = (error) => {
+        isAnswered?.();
+        intake.release();
+        nextBatch(error);
+      };
+      listener.call(stage, packet);
+      client._nextBatch = nextBatch;
+      return false;
     };
     client.deliver0 = (message, done) => outbound.deliver(message, done);
     // without our store, QoS 1 and 2 are Aedes' own to deliver
@@ -113,6 +139,24 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     gate.guarded.add(client);
     connection.once("close", () => outbound.end());
     log.trace({ address: request?.socket.remoteAddress }, "connection");
+  };
+}
+
+/**
+ * Has a SUBSCRIBE that names a filter twice answered by us, with a code for each (MQTT-3.8.4-5); returns what does so.
+ */
+function answerForEach(packet: ISubscribePacket, outbound: Outbound): (() => void) | undefined {
+  const { messageId, subscriptions } = packet;
+  const filters = subscriptions.map(({ topic }) => topic);
+  if (new Set(filters).size === filters.length) return undefined;
+  delete packet.messageId;
+  return () => {
+    // in this turn, but when it is known what was granted
+    process.nextTick(() => {
+      const granted = new Map(packet.subscriptions.map(({ topic, qos }) => [topic, qos as number]));
+      const codes = filters.map((filter) => granted.get(filter) ?? 128);
+      outbound.write(mqttPacket.generate({ cmd: "suback", messageId: messageId!, granted: codes }));
+    });
   };
 }
 

@@ -205,12 +205,12 @@ export class Outbound {
   /** Sends what may go now. */
   #flush(): void {
     if (this.client.closed || !this.client.connackSent) return;
-    const waiting = this.#waiting;
-    while (waiting !== undefined && !waiting.isEmpty && this.#hasRoom()) {
-      const { message, qos } = waiting.shift()!;
-      const allowed = this.client.broker.authorizeForward(this.client, message);
+    while (this.#hasRoom()) {
+      const next = this.#waiting?.shift();
+      if (next === undefined) break;
+      const allowed = this.client.broker.authorizeForward(this.client, next.message);
       if (this.client.closed) return;
-      if (allowed) this.#send(allowed, qos);
+      if (allowed) this.#send(allowed, next.qos);
     }
     if (this.#queue !== undefined) this.#flushQueue(this.#queue);
     if (this.#isFull()) return;

@@ -31,7 +31,6 @@ export async function fireStoredWills(aedes: object, gate: Gate, log: Logger): P
   for (const { clientId, packet, grounds } of keeper.takeWills()) {
     try {
       if (grounds && gate.mayFireStored(grounds as WillGrounds, packet.topic)) await publish(broker, packet);
-      // oxlint-disable-next-line no-await-in-loop
       await keeper.delWill({ id: clientId });
     } catch (error) {
       log.error({ err: error, clientId }, "a stored will was not published");

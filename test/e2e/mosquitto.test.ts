@@ -76,9 +76,7 @@ describe("mosquitto_sub", () => {
   });
 
   testWith(peers, "is refused filters that the token does not cover, each by itself", async () => {
-    const reader = subscribe(
-      "-t acme/# -t acme/+/machine -t $SYS/# -t $share/g/acme/# -t acme/pi/private -C 1",
-    );
+    const reader = subscribe("-t acme/# -t acme/+/machine -t $SYS/# -t $share/g/acme/# -t acme/pi/private -C 1");
     await reader.stdout.next(/^Subscribed \(mid: 1\): 128, 0, 128, 128, 128$/);
     await publish("acme/pi/private", "not for this role");
     await publish("acme/pi/machine", "only this");

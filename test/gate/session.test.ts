@@ -105,7 +105,6 @@ describe("sessions", () => {
     expect(sessions.by("client", "acme.a")).toEqual([session]);
     expect(sessions.of(session.connection)).toBe(session);
     sessions.close(session, true);
-    // oxlint-disable-next-line eslint/no-underscore-dangle
     expect([session.connection._disconnected, session.isTakenBack]).toEqual([true, true]);
     expect([sessions.size, sessions.count("client", "acme.a")]).toEqual([0, 0]);
     expect(vi.getTimerCount()).toBe(0);

@@ -99,7 +99,13 @@ it("closes who says nothing, before the handshake, before the upgrade and before
   const gate = openGate({ trust: f.trust });
   const server = await f.authority.server();
   const ports = { mqttsPort: 0, wssPort: 0, mqttPort: 0 };
-  const engine = await startEngine({ gate, tls: server, host: "localhost", ...ports, limits: { connectMilliseconds: 50 } });
+  const engine = await startEngine({
+    gate,
+    tls: server,
+    host: "localhost",
+    ...ports,
+    limits: { connectMilliseconds: 50 },
+  });
   const silent = [engine.mqttsPort!, engine.wssPort!].map((port) => connectTcp(port, "localhost"));
   silent.push(connectTcp(engine.mqttPort!, "127.0.0.1"));
   for (const port of [engine.mqttsPort!, engine.wssPort!]) {

@@ -86,7 +86,7 @@ function open(clean = true, limits = {}): (packet: Packet) => boolean {
 }
 
 const publish = (payload: string, qos: 0 | 1 | 2, messageId?: number, change = {}): Packet =>
-  ({ cmd: "publish", topic: "t", payload, qos, retain: false, dup: false, messageId, ...change }) as Packet;
+  ({ cmd: "publish", topic: "t", payload, qos, retain: false, dup: false, messageId, ...change }) satisfies Packet;
 
 /** The disk has everything. */
 function settle(error?: Error): void {

@@ -2,7 +2,6 @@
 import { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import mqttPacket from "mqtt-packet";
-import type { Packet } from "mqtt-packet";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { EngineClient } from "../../broker/mqtt/aedes-client.ts";
 import { Intake } from "../../broker/mqtt/intake.ts";
@@ -21,7 +20,7 @@ const connect = (): Buffer =>
     keepalive: 0,
   });
 const publish = (payload: string | Buffer, topic = "t"): Buffer =>
-  mqttPacket.generate({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false } as Packet);
+  mqttPacket.generate({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false });
 
 const shared = { waiting: 0 };
 

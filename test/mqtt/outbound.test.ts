@@ -4,7 +4,7 @@ import { Duplex } from "node:stream";
 import mqttPacket from "mqtt-packet";
 import type { IPublishPacket, Packet } from "mqtt-packet";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { EngineClient, Subscription } from "../../broker/mqtt/aedes-client.ts";
+import type { EngineClient } from "../../broker/mqtt/aedes-client.ts";
 import type { DurableStore, Entry, SessionQueue } from "../../broker/mqtt/durable.ts";
 import { defaultLimits } from "../../broker/mqtt/limits.ts";
 import type { DeliveryLimits } from "../../broker/mqtt/limits.ts";
@@ -58,9 +58,14 @@ interface Setting {
   readonly ended: string[];
   /** Topics that delivery is refused for. */
   readonly refused: Set<string>;
-  subscribe(filter: string, qos: 0 | 1 | 2): void;
+  readonly subscribe: (filter: string, qos: 0 | 1 | 2) => void;
   /** Delivers; says what `done` was given, or "held" as long as it was not called. */
-  deliver(topic: string, qos: 0 | 1 | 2, payload?: string | Buffer, change?: Partial<Message>): { outcome: unknown };
+  readonly deliver: (
+    topic: string,
+    qos: 0 | 1 | 2,
+    payload?: string | Buffer,
+    change?: Partial<Message>,
+  ) => { outcome: unknown };
 }
 
 let counter = 0;
@@ -76,7 +81,7 @@ function open(limits: Partial<DeliveryLimits> = {}, clean = true): Setting {
     conn: peer,
     closed: false,
     connackSent: true,
-    subscriptions: {} as Record<string, Subscription>,
+    subscriptions: {},
     broker: {
       id: "b",
       authorizeForward: (_client: object, message: Message) => (refused.has(message.topic) ? null : message),
@@ -296,7 +301,7 @@ describe("a reader that does not read", () => {
   it("tells whoever brings retained messages nothing but that it may go on", () => {
     const { refused, subscribe, deliver, client } = open();
     subscribe("#", 1);
-    const retained = { retain: true, brokerId: undefined } as unknown as Partial<Message>;
+    const retained = { retain: true, brokerId: undefined };
     refused.add("no");
     expect(deliver("no", 1, "x", retained).outcome).toBe(undefined);
     (client as { closed: boolean }).closed = true;
@@ -336,7 +341,7 @@ describe("a reader that does not read", () => {
     const { peer, dropped, subscribe, deliver } = open({ sendBytes: 1000, holdMilliseconds: 1 });
     subscribe("#", 0);
     peer.isReading = false;
-    const retained = { retain: true, brokerId: undefined } as unknown as Partial<Message>;
+    const retained = { retain: true, brokerId: undefined };
     const first = deliver("a", 0, "1".repeat(1500), retained);
     const second = deliver("b", 0, "2".repeat(1500), retained);
     await turns(20);
@@ -442,7 +447,7 @@ describe("a stored session", () => {
     const kept = store([]);
     subscribe("#", 1);
     outbound.begin(kept.store);
-    deliver("a", 2, "x", { retain: true, brokerId: undefined } as unknown as Partial<Message>);
+    deliver("a", 2, "x", { retain: true, brokerId: undefined });
     expect(kept.calls).toEqual(["enqueue a 1"]);
   });
 

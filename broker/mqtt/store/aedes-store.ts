@@ -78,7 +78,8 @@ export abstract class AedesStore implements Persistence {
   ): Promise<void> {
     const targets = this.#targets(subscriptions, packet);
     this.parts.addShared(targets, packet);
-    await this.#enqueueAll(targets, packet);
+    // a subscription that is there is sent no retained messages but new ones (MQTT-3.3.1-9)
+    await this.#enqueueAll(targets, { ...packet, retain: false });
   }
   async outgoingUpdate(client: { id: string }, packet: Outgoing): Promise<void> {
     const session = this.parts.sessions.get(client.id);

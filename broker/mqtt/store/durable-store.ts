@@ -71,7 +71,8 @@ class FileStore extends AedesStore implements Store {
     batch.write(() => {
       if (receipt !== undefined) receipts.add(receipt);
       if (isRetained) retained.store(message);
-      if (queues.add(withoutBroker(message), targets)) isWritten = true;
+      // a subscription that is there is sent no retained messages but new ones (MQTT-3.3.1-9)
+      if (queues.add({ ...withoutBroker(message), retain: false }, targets)) isWritten = true;
     });
     // what was not written because writing fails is waited for, too
     return isWritten || batch.isFailed;
@@ -87,6 +88,10 @@ class FileStore extends AedesStore implements Store {
     const { batch, queues, sessions } = this.parts;
     const targets: Targets = new Map([[sessions.open(clientId), message.qos]]);
     batch.write(() => queues.add(withoutBroker(message), targets));
+  }
+
+  hasSession(clientId: string): boolean {
+    return this.parts.sessions.get(clientId) !== undefined;
   }
 
   whenDurable(done: (error?: Error) => void): void {

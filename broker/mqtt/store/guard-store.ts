@@ -5,6 +5,7 @@
  * delivery is refused, removes the refused message from the queue and no other. Ours is told what allows a will.
  * Everything else goes through as it is.
  */
+import { NO_FILTER } from "../../../shared/topic.ts";
 import type { Gate } from "../../gate/hooks.ts";
 import { storeOf } from "../pieces.ts";
 import type { Store } from "./durable-store.ts";
@@ -13,6 +14,7 @@ import type { Store } from "./durable-store.ts";
 export interface Persistence {
   setup(broker: object): Promise<void>;
   addSubscriptions(client: Stored, subscriptions: Subscription[]): Promise<unknown>;
+  subscriptionsByClient(client: Stored): Promise<Subscription[]>;
   outgoingUpdate(client: Stored, packet: Queued): Promise<unknown>;
   outgoingClearMessageId(client: Stored, packet: Queued): Promise<unknown>;
 }
@@ -77,6 +79,12 @@ export function guardStore(
       stored.set(subscriptions, adding);
       return adding;
     },
+    // Aedes tells a client of its session (MQTT-3.2.2-2) where that has a subscription
+    async subscriptionsByClient(client) {
+      const subscriptions = await inner.subscriptionsByClient(client);
+      const isKept = subscriptions.length === 0 && storeOf(persistence)?.hasSession(client.id) === true;
+      return isKept ? [{ topic: NO_FILTER, qos: 0 }] : subscriptions;
+    },
     outgoingUpdate: (client, packet) => inner.outgoingUpdate(client, packet),
     // with an acknowledgement of the client, or with a whole message whose delivery was refused
     outgoingClearMessageId(client, packet) {
@@ -92,7 +100,11 @@ export function guardStore(
 /** Everything else that a persistence offers, called on itself. */
 function boundOf(inner: object): Record<string, unknown> {
   const bound: Record<string, unknown> = {};
-  for (let owner = inner; owner !== Object.prototype && owner !== null; owner = Object.getPrototypeOf(owner) as object) {
+  for (
+    let owner = inner;
+    owner !== Object.prototype && owner !== null;
+    owner = Object.getPrototypeOf(owner) as object
+  ) {
     for (const name of Object.getOwnPropertyNames(owner)) {
       if (name === "constructor" || Object.hasOwn(bound, name)) continue;
       const value: unknown = Reflect.get(inner, name);

@@ -112,7 +112,6 @@ export class Retained {
         const packet = this.#read(topic);
         if (packet !== undefined) yield packet;
         // whoever asks for everything must not keep the others waiting
-        // oxlint-disable-next-line no-await-in-loop
         if (++count % perTurn === 0) await new Promise((resolve) => setImmediate(resolve));
       }
     }

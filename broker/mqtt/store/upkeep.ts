@@ -53,7 +53,6 @@ export class Upkeep {
       }
       do {
         if (isMore || ++count % sessionsPerTurn === 0) {
-          // oxlint-disable-next-line no-await-in-loop
           await nextTurn();
           if (this.#isClosed) return;
         }
@@ -68,7 +67,6 @@ export class Upkeep {
       !this.#isClosed &&
       this.#options.safely(() => this.#options.queues.clear(session, entriesPerTurn)) === true
     ) {
-      // oxlint-disable-next-line no-await-in-loop
       await nextTurn();
     }
   }

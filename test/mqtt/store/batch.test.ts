@@ -99,7 +99,6 @@ it("what could not be written takes no room in a queue", async () => {
   const repair = failures.at(-1)![1](db);
   for (let i = 0; i < 3; i++) {
     expect(store.accept(message("t"))).toBe(true);
-    // oxlint-disable-next-line no-await-in-loop
     await expect(durable(store)).rejects.toThrow("FOREIGN KEY");
   }
   repair();
