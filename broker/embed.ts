@@ -144,7 +144,6 @@ export function guard(broker: object, { gate, without, limits, log }: EmbeddedGa
   const arrivals = openArrivals({ limits: { ...defaultLimits, ...limits }, log });
   const handle = openGuard(broker, gate, {
     limits,
-    log,
     without,
     admitted: (connection, request) => arrivals.settle(connection, request),
   });

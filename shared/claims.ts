@@ -126,7 +126,7 @@ function readJwtConfirmation(value: unknown): Confirmation {
   if (jwk !== undefined) return { kind: "key", key: readJwk(jwk) };
   const sha256 = typeof x5t === "string" ? fromBase64url(x5t) : undefined;
   if (sha256?.length !== 32) return refuse("token.claims", "cnf is neither jwk nor x5t#S256");
-  return { kind: "certificate", sha256 };
+  return { kind: "certificate", sha256: Uint8Array.from(sha256) };
 }
 
 /** The scope claim is one string for both kinds of api: grants when it reads as AIF-MQTT, names otherwise. */
@@ -144,9 +144,9 @@ function readJti(jti: unknown): Uint8Array {
   if (jti === undefined) return new Uint8Array();
   const text = asText(jti, "jti");
   try {
-    return fromBase64url(text);
+    return Uint8Array.from(fromBase64url(text));
   } catch (error) {
-    if (error instanceof Refusal) return Buffer.from(text);
+    if (error instanceof Refusal) return Uint8Array.from(Buffer.from(text));
     throw error;
   }
 }
@@ -160,8 +160,9 @@ function asAudience(value: unknown): string {
   return asText(Array.isArray(value) && value.length === 1 ? value[0] : value, "aud");
 }
 
+/** A copy: claims live as long as a session does, and must not keep alive the bytes that they were read from. */
 function asBytes(value: unknown, claim: string): Uint8Array {
-  return value instanceof Uint8Array ? value : refuse("token.claims", `${claim} is not a byte string`);
+  return value instanceof Uint8Array ? Uint8Array.from(value) : refuse("token.claims", `${claim} is not a byte string`);
 }
 
 function asDate(value: unknown, claim: string): number {

@@ -116,6 +116,8 @@ export function openConnect({ desk, wills, report, meter, log, isGuarded, mayKee
         }
       };
       const answer = (failure: { readonly error: unknown } | undefined): void => {
+        // what was presented is not kept
+        packets.delete(client);
         if (failure === undefined) return done(null, true);
         const refusal = report(failure.error, client, "connect");
         // a refused CONNECT that asks for a clean session must not wipe what is kept for the owner of the client id

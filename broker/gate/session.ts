@@ -57,15 +57,18 @@ export class Session {
   readonly connection: Connection;
   readonly admission: Admission;
   /** Filters granted and not given up, for the limit on their number. */
-  readonly filters = new Set<string>();
+  get filters(): Set<string> {
+    return (this.#filters ??= new Set());
+  }
+  #filters: Set<string> | undefined;
   /** Set once: nothing is allowed from then on. */
   isClosed = false;
   /** Set when the session was taken back: its will is not published either. */
   isTakenBack = false;
   #rights: Rights;
   #permissions: Permissions;
-  readonly #publish = new Map<string, Reason | null>();
-  readonly #subscribe = new Map<string, Reason | null>();
+  #publish: Map<string, Reason | null> | undefined;
+  #subscribe: Map<string, Reason | null> | undefined;
   readonly #topicLevels: number;
 
   /** `topicLevels`: how deep a topic may be. */
@@ -89,11 +92,12 @@ export class Session {
   /** Why not, or null when it may. */
   refusalOf(action: Action, topic: string): Reason | null {
     if (this.isClosed) return "session.closed";
-    const decisions = action === "pub" ? this.#publish : this.#subscribe;
-    const known = decisions.get(topic);
+    const known = (action === "pub" ? this.#publish : this.#subscribe)?.get(topic);
     if (known !== undefined) return known;
     const decide = action === "pub" ? refusalToPublish : refusalToSubscribe;
     const decision = decide(this.#permissions, topic, this.#topicLevels);
+    // made when they are needed: most connections are silent, or do only one of both
+    const decisions = action === "pub" ? (this.#publish ??= new Map()) : (this.#subscribe ??= new Map());
     if (topic.length <= longestKept) keep(decisions, topic, decision);
     return decision;
   }
@@ -118,8 +122,8 @@ export class Session {
   replace(rights: Rights): void {
     this.#rights = rights;
     this.#permissions = toPermissions(rights.grants);
-    this.#publish.clear();
-    this.#subscribe.clear();
+    this.#publish?.clear();
+    this.#subscribe?.clear();
   }
 }
 

@@ -5,7 +5,7 @@
  *
  * Knows nothing of why a session ends; it only ends it, with its will or without.
  */
-import type { Session } from "./session.ts";
+import type { Rights, Session } from "./session.ts";
 
 /** What sessions are found by. A `stranger` is an anonymous client, by address, or `*` for all of them. */
 export type SessionIndex = "client" | "kid" | "token" | "certificate" | "stranger";
@@ -39,10 +39,13 @@ export interface SessionEvents {
 
 /** setTimeout takes 31 bits of milliseconds; longer waits are taken in steps. */
 const longestTimer = 2 ** 31 - 1;
+/** Timers of one length share a list, which costs more than a timer: they are rounded up to so many milliseconds. */
+const timerStep = 100;
 
 interface Entry {
   readonly session: Session;
-  keys: readonly string[];
+  /** What it is indexed by; the session may have others by now. */
+  rights: Rights;
   timer?: NodeJS.Timeout;
   /** Seconds since 1970; undefined once the warning was given. */
   warnAt: number | undefined;
@@ -51,28 +54,37 @@ interface Entry {
 /** Opens the index. `nowSeconds` may have fractions. */
 export function openSessions(events: SessionEvents, nowSeconds: () => number): Sessions {
   const entries = new Map<object, Entry>();
-  const index = new Map<string, Set<Session>>();
-
-  const addKeys = (entry: Entry): void => {
-    entry.keys = keysOf(entry.session);
-    for (const key of entry.keys) {
-      const sessions = index.get(key);
-      if (sessions === undefined) index.set(key, new Set([entry.session]));
-      else sessions.add(entry.session);
-    }
+  /** Most values have one session. */
+  const index: Record<SessionIndex, Map<string, Session | Set<Session>>> = {
+    client: new Map(),
+    kid: new Map(),
+    token: new Map(),
+    certificate: new Map(),
+    stranger: new Map(),
   };
-  const removeKeys = (entry: Entry): void => {
-    for (const key of entry.keys) {
-      const sessions = index.get(key);
-      sessions?.delete(entry.session);
-      if (sessions?.size === 0) index.delete(key);
-    }
+
+  const add = (entry: Entry): void => {
+    entry.rights = entry.session.rights;
+    forEachKey(entry, (name, value) => {
+      const known = index[name].get(value);
+      if (known === undefined) index[name].set(value, entry.session);
+      else if (known instanceof Set) known.add(entry.session);
+      else index[name].set(value, new Set([known, entry.session]));
+    });
+  };
+  const remove = (entry: Entry): void => {
+    forEachKey(entry, (name, value) => {
+      const known = index[name].get(value);
+      if (known instanceof Set) known.delete(entry.session);
+      if (known === entry.session || (known instanceof Set && known.size === 0)) index[name].delete(value);
+    });
   };
   const arm = (entry: Entry): void => {
     clearTimeout(entry.timer);
     const now = nowSeconds();
     const until = entry.warnAt ?? entry.session.rights.expiresAt;
-    entry.timer = setTimeout(fire, Math.min(Math.max((until - now) * 1000, 0), longestTimer), entry);
+    const milliseconds = Math.ceil(((until - now) * 1000) / timerStep) * timerStep;
+    entry.timer = setTimeout(fire, Math.min(Math.max(milliseconds, 0), longestTimer), entry);
     entry.timer.unref();
   };
   const fire = (entry: Entry): void => {
@@ -91,7 +103,7 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
     const entry = entries.get(session.connection);
     if (entry?.session !== session) return;
     clearTimeout(entry.timer);
-    removeKeys(entry);
+    remove(entry);
     entries.delete(session.connection);
     session.isClosed = true;
     events.ended?.(session);
@@ -113,21 +125,28 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
       return entries.size;
     },
     open(session) {
-      const entry: Entry = { session, keys: [], warnAt: warningTime(session, nowSeconds()) };
+      const entry: Entry = { session, rights: session.rights, warnAt: warningTime(session, nowSeconds()) };
       entries.set(session.connection, entry);
-      addKeys(entry);
+      add(entry);
       arm(entry);
-      session.connection.conn.once("close", () => forget(session));
+      session.connection.conn.on("close", () => forget(session));
     },
     of: (connection) => entries.get(connection)?.session,
-    by: (name, value) => [...(index.get(`${name} ${value}`) ?? [])],
-    count: (name, value) => index.get(`${name} ${value}`)?.size ?? 0,
+    by(name, value) {
+      const known = index[name].get(value);
+      if (known === undefined) return [];
+      return known instanceof Set ? [...known] : [known];
+    },
+    count(name, value) {
+      const known = index[name].get(value);
+      return known instanceof Set ? known.size : Number(known !== undefined);
+    },
     all: () => [...entries.values()].map((entry) => entry.session),
     update(session) {
       const entry = entries.get(session.connection);
       if (entry?.session !== session) return;
-      removeKeys(entry);
-      addKeys(entry);
+      remove(entry);
+      add(entry);
       entry.warnAt = warningTime(session, nowSeconds());
       arm(entry);
     },
@@ -157,12 +176,17 @@ function warningTime(session: Session, now: number): number | undefined {
   return expiresAt - Math.min(Math.max(10, remaining / 10), remaining / 2);
 }
 
-function keysOf(session: Session): string[] {
+function forEachKey({ session, rights }: Entry, each: (name: SessionIndex, value: string) => void): void {
   const { subject, address, certificate } = session.admission;
-  const { kind, token } = session.rights;
-  if (kind === "anonymous") return ["stranger *", `stranger ${address}`];
-  const keys = [`client ${subject}`];
-  if (certificate !== undefined) keys.push(`certificate ${certificate.serial}`);
-  if (token !== undefined) keys.push(`kid ${token.kid}`, ...token.hashes.map((hash) => `token ${hash}`));
-  return keys;
+  const { kind, token } = rights;
+  if (kind === "anonymous") {
+    each("stranger", "*");
+    each("stranger", address);
+    return;
+  }
+  each("client", subject);
+  if (certificate !== undefined) each("certificate", certificate.serial);
+  if (token === undefined) return;
+  each("kid", token.kid);
+  for (const hash of token.hashes) each("token", hash);
 }

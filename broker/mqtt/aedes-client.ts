@@ -39,6 +39,12 @@ export interface EngineClient extends EventEmitter {
   _nextBatch: (error?: Error | null) => void;
   /** Packets being handled; the first packet is taken only when it is the only one. */
   _parsingBatch: number;
+  /** Stops watching for the end of the connection, with many listeners. */
+  _eos: () => void;
+  /** Of QoS 2 that Aedes takes itself. */
+  _inboundInflight: Set<number>;
+  /** The last message of each broker that Aedes delivered itself. */
+  duplicates: Record<string, number>;
   readonly _keepaliveInterval: number;
   readonly _keepaliveTimer: NodeJS.Timeout | null;
 }

@@ -56,6 +56,8 @@ interface Arrival {
   readonly socket: Socket;
   readonly network: string;
   readonly deadline: NodeJS.Timeout;
+  /** Listens to the end of the socket. */
+  readonly gone: () => void;
   waitsFor: "a handshake" | "CONNECT";
   settled?: () => void;
 }
@@ -87,7 +89,7 @@ export function openArrivals(options: ArrivalOptions = {}): Arrivals {
   const count = (socket: Socket, network: string): void => {
     connections++;
     networks.set(network, (networks.get(network) ?? 0) + 1);
-    socket.once("close", () => {
+    socket.on("close", () => {
       connections--;
       const left = networks.get(network)! - 1;
       if (left === 0) networks.delete(network);
@@ -98,6 +100,7 @@ export function openArrivals(options: ArrivalOptions = {}): Arrivals {
   const forget = (key: string, arrival: Arrival): void => {
     clearTimeout(arrival.deadline);
     if (pending.get(key) === arrival) pending.delete(key);
+    arrival.socket.off("close", arrival.gone);
     arrival.settled?.();
   };
 
@@ -109,15 +112,16 @@ export function openArrivals(options: ArrivalOptions = {}): Arrivals {
       refuse(socket, network, "connect.deadline", `waited for ${arrival.waitsFor}`);
     };
     const deadline = setTimeout(end, limits.connectMilliseconds);
-    const arrival: Arrival = { socket, network, deadline, waitsFor: "CONNECT" };
+    const gone = (): void => forget(key, arrival);
+    const arrival: Arrival = { socket, network, deadline, gone, waitsFor: "CONNECT" };
     pending.set(key, arrival);
-    socket.once("close", () => forget(key, arrival));
+    socket.on("close", gone);
     return arrival;
   };
 
   const arrive = async (socket: Socket, isTls: boolean, serve: () => void): Promise<void> => {
     // one that waits has nobody else to notice that it failed
-    socket.on("error", () => {});
+    socket.on("error", ignore);
     const network = networkOf(socket.remoteAddress ?? "local");
     if (connections >= limits.connections) return refuse(socket, network, "limit.reached", "connections");
     if ((networks.get(network) ?? 0) >= limits.connectionsPerAddress) {
@@ -196,6 +200,8 @@ export function openArrivals(options: ArrivalOptions = {}): Arrivals {
     },
   };
 }
+
+function ignore(): void {}
 
 /** Both ends of a connection; undefined when it has none, or none any more. */
 function endpointsOf(socket: Partial<Socket>): string | undefined {

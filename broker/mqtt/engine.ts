@@ -67,7 +67,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const arrivals = openArrivals({ limits, log, meter, refused: (reason) => gate.count("arrival", reason) });
   const accept = openGuard(broker, gate, {
     limits,
-    log,
     meter,
     admitted: (connection, request) => arrivals.settle(connection, request),
   });

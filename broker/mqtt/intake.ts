@@ -13,15 +13,19 @@ import type { FrameHead } from "./frame.ts";
 import type { WireLimits } from "./limits.ts";
 import { packetType } from "./publish-frame.ts";
 
-/** What is done with the packets of a client. */
+/** What all intakes of a broker share. */
 export interface IntakeDesk {
   readonly limits: WireLimits;
   /** Shared by all clients of a broker. */
   readonly turns: Turns;
-  /** Takes one packet. False: it is not finished, and `finished` will be called. */
-  take(frame: Buffer, head: FrameHead): boolean;
   /** Ends a connection for a reason, which is logged. */
   end(client: EngineClient, error: unknown): void;
+}
+
+/** What is done with a client's packets. */
+export interface Taker {
+  /** Takes one packet. False: it is not finished, and `finished` will be called. */
+  take(frame: Buffer, head: FrameHead): boolean;
 }
 
 /** How many clients have more to be read than one turn allows. */
@@ -46,6 +50,7 @@ type Phase = "connect" | "connack" | "open";
 export class Intake {
   readonly client: EngineClient;
   readonly #desk: IntakeDesk;
+  readonly #taker: Taker;
   #phase: Phase = "connect";
   #unfinished = 0;
   /** Beginning of a packet whose end has not arrived, in the first `#partBytes` of a buffer that grows with it. */
@@ -57,9 +62,10 @@ export class Intake {
   #secondSince = 0;
   #packetsInSecond = 0;
 
-  constructor(client: EngineClient, desk: IntakeDesk) {
+  constructor(client: EngineClient, desk: IntakeDesk, taker: Taker) {
     this.client = client;
     this.#desk = desk;
+    this.#taker = taker;
     client.conn.on("readable", () => this.read());
   }
 
@@ -154,7 +160,7 @@ export class Intake {
   #handOn(frame: Buffer, head: FrameHead): void {
     checkFrame(frame, head, this.#desk.limits);
     if (this.#phase === "connect") this.#phase = "connack";
-    if (!this.#desk.take(frame, head)) this.#unfinished++;
+    if (!this.#taker.take(frame, head)) this.#unfinished++;
   }
 
   /** Counts a packet; the budget of this turn is over when those of the second are used up. */

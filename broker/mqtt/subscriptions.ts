@@ -13,6 +13,11 @@ export interface Reader {
   readonly isStored: boolean;
 }
 
+/** A record of whatever names, as one without a prototype is, and smaller. */
+class Names {}
+Object.setPrototypeOf(Names.prototype, null);
+delete (Names.prototype as { constructor?: unknown }).constructor;
+
 /** Watches what Aedes sets and deletes: it is the handler of the record's own proxy. */
 export class Subscriptions implements ProxyHandler<Record<string, Subscription>> {
   /** Takes the place of the client's own record. */
@@ -23,7 +28,7 @@ export class Subscriptions implements ProxyHandler<Record<string, Subscription>>
 
   constructor(reader: Reader) {
     this.#reader = reader;
-    this.record = new Proxy(Object.create(null) as Record<string, Subscription>, this);
+    this.record = new Proxy(new Names() as Record<string, Subscription>, this);
   }
 
   set(filters: Record<string, Subscription>, filter: string, subscription: Subscription): boolean {

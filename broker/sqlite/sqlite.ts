@@ -7,10 +7,15 @@ import type BetterSqlite3 from "better-sqlite3";
 
 const nodeMajor = Number(process.versions.node.split(".", 1)[0]);
 
-/** Opens databases. */
-export const Sqlite: typeof BetterSqlite3 = load(nodeMajor >= 22 ? "better-sqlite3" : "better-sqlite3-node20");
+const name = nodeMajor >= 22 ? "better-sqlite3" : "better-sqlite3-node20";
+const { resolve } = createRequire(import.meta.url);
 
-function load(name: string): typeof BetterSqlite3 {
+/** Opens databases. */
+export const Sqlite: typeof BetterSqlite3 = load();
+/** Where it is, for a thread that loads it, too. */
+export const sqliteModule: string = resolve(name);
+
+function load(): typeof BetterSqlite3 {
   try {
     return createRequire(import.meta.url)(name) as typeof BetterSqlite3;
   } catch (error) {

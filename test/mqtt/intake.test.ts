@@ -52,17 +52,19 @@ function open(limits: Partial<WireLimits> = {}): Setting {
     intake: undefined as unknown as Intake,
   };
   conn.on("end", () => (setting.closed = true));
-  setting.intake = new Intake(client as unknown as EngineClient, {
+  const desk = {
     limits: { ...defaultLimits, ...limits },
     turns: shared,
-    take(frame, head) {
-      setting.taken.push(head.kind === 3 ? frame.subarray(head.headBytes + 3).toString() : String(head.kind));
-      return head.kind === 1 || setting.isFinished;
-    },
-    end(_client, error) {
+    end(_client: object, error: unknown) {
       setting.ended.push(error instanceof Refusal ? error.reason : error);
       client.closed = true;
       conn.destroy();
+    },
+  };
+  setting.intake = new Intake(client as unknown as EngineClient, desk, {
+    take(frame, head) {
+      setting.taken.push(head.kind === 3 ? frame.subarray(head.headBytes + 3).toString() : String(head.kind));
+      return head.kind === 1 || setting.isFinished;
     },
   });
   return setting;

@@ -23,7 +23,7 @@ const claims: Claims = {
   aud: "home.telemetry",
   iat: now,
   exp: now + 3600,
-  id: unhex("00000001"),
+  id: Uint8Array.from(unhex("00000001")),
   cnf: { kind: "key", key: clientSigner.publicKey },
   scope: [{ filter: "home/pi/#", pub: true, sub: false }],
 };

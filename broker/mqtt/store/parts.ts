@@ -2,6 +2,7 @@
  * The parts of an open store, on one database: who keeps what, and what happens when a session ends.
  */
 import { pino, type Logger } from "pino";
+import { Checkpoints } from "../../sqlite/checkpoints.ts";
 import type { Database } from "../../sqlite/database.ts";
 import { defaultLimits, type StoreLimits } from "../limits.ts";
 import { noMeter, type EngineMeter } from "../meter.ts";
@@ -45,6 +46,7 @@ export class Parts {
   readonly receipts: Receipts;
   readonly wills: Wills;
   readonly upkeep: Upkeep;
+  readonly #checkpoints: Checkpoints;
   broker: Broker | undefined;
 
   constructor(db: Database, options: PartsOptions, groundsOf: (client: unknown) => unknown) {
@@ -68,6 +70,10 @@ export class Parts {
     this.upkeep = new Upkeep({ sessions, queues, limits, nowSeconds, safely, end }, () => drops.forget());
     batch.join(sessions);
     batch.join(queues);
+    this.#checkpoints = new Checkpoints(db, (error) => {
+      log.warn({ err: error as Error }, "checkpoints of the store hold the event loop: their thread has failed");
+    });
+    batch.join(this.#checkpoints);
     this.#recover();
   }
 
@@ -110,6 +116,7 @@ export class Parts {
       this.#markLeft(session);
     }
     this.batch.close();
+    this.#checkpoints.close();
     this.db.close();
   }
 

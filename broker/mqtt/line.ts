@@ -1,0 +1,127 @@
+/**
+ * One connection behind the guard: its intake, exchange and outbound, and the way to Aedes for the packets that are Aedes' own.
+ */
+import mqttPacket from "mqtt-packet";
+import type { ISubscribePacket, IUnsubscribePacket, Packet } from "mqtt-packet";
+import type { EngineClient, EngineParser } from "./aedes-client.ts";
+import { Exchange } from "./exchange.ts";
+import type { ExchangeDesk } from "./exchange.ts";
+import { isKnownVersion } from "./frame.ts";
+import type { FrameHead } from "./frame.ts";
+import { Intake } from "./intake.ts";
+import type { IntakeDesk } from "./intake.ts";
+import type { EngineLimits } from "./limits.ts";
+import type { Notify } from "./message.ts";
+import { Outbound } from "./outbound.ts";
+import type { OutboundDesk } from "./outbound.ts";
+import { packetType } from "./publish-frame.ts";
+
+/** What all connections of a broker share. */
+export interface LineDesk extends IntakeDesk, OutboundDesk {
+  readonly limits: EngineLimits;
+  /** Absent where the store is not ours: then messages of QoS 1 and 2 are Aedes' own. */
+  readonly exchange: ExchangeDesk | undefined;
+  parse(frame: Buffer, head: FrameHead): Packet;
+}
+
+type Listener = (this: object, packet: Packet) => void;
+
+/** A CONNECT that is answered with code 1 (MQTT-3.1.2-2). */
+const unknownVersion = { cmd: "connect", protocolVersion: 0, clientId: "", clean: true } as unknown as Packet;
+
+/** In place of a client's own parser: one that was never given anything, with nothing to let go of. */
+const inertParser: EngineParser = { _queue: null, listeners: () => [], removeAllListeners: () => undefined };
+
+/** In place of what Aedes would note of messages that it does not take or deliver: shared, and never written to. */
+const nothingInFlight = new Set<number>();
+const noDuplicates: Record<string, number> = Object.freeze({});
+
+/** Takes the place of a client's reading and delivering. To Aedes it is the parser that a packet came from. */
+export class Line {
+  readonly client: EngineClient;
+  readonly intake: Intake;
+  readonly outbound: Outbound;
+  readonly _queue = null;
+  readonly #desk: LineDesk;
+  readonly #exchange: Exchange | undefined;
+  readonly #listener: Listener;
+  readonly #nextBatch: EngineClient["_nextBatch"];
+
+  constructor(client: EngineClient, desk: LineDesk) {
+    this.client = client;
+    this.#desk = desk;
+    this.#listener = client._parser.listeners("packet")[0] as Listener;
+    // the parser of a client serves nobody: one serves all
+    client._parser.removeAllListeners();
+    client._parser = inertParser;
+    client.conn.removeListener("readable", client._nextBatch);
+
+    this.outbound = new Outbound(client, desk);
+    this.intake = new Intake(client, desk, this);
+    this.#exchange = desk.exchange && new Exchange(desk.exchange, this.intake, this.outbound);
+    this.#nextBatch = (error) => {
+      if (error) client.emit("error", error);
+      else this.intake.finished();
+    };
+    client._nextBatch = this.#nextBatch;
+    const deliver: Notify = (message, done) => this.outbound.deliver(message, done);
+    client.deliver0 = deliver;
+    if (desk.exchange !== undefined) {
+      client.deliverQoS = deliver;
+      client._inboundInflight = nothingInFlight;
+      client.duplicates = noDuplicates;
+    }
+    // one listener sees what a dozen of them would see
+    client._eos();
+    client._eos = () => undefined;
+    client.conn.on("close", () => {
+      client.close();
+      this.outbound.end();
+    });
+  }
+
+  /** Takes a packet that was checked; false when it is not finished yet. */
+  take(frame: Buffer, head: FrameHead): boolean {
+    if (this.#exchange !== undefined && Exchange.takes(head)) return this.#exchange.take(frame, head);
+    // the first packet is taken when it is the only one
+    if (head.kind === packetType.connect) this.client._parsingBatch = 0;
+    // of another version nothing but that is told to the broker, which answers it so
+    const packet = isKnownVersion(frame, head) ? this.#desk.parse(frame, head) : unknownVersion;
+    if (packet.cmd === "subscribe" || packet.cmd === "unsubscribe") this.#alter(packet);
+    else this.#listener(packet);
+    return false;
+  }
+
+  emit(): void {}
+
+  /** Subscriptions change one packet after the other, and what follows is worked off when they have. */
+  #alter(packet: ISubscribePacket | IUnsubscribePacket): void {
+    const answer = packet.cmd === "subscribe" ? answerForEach(packet, this.outbound) : undefined;
+    this.intake.hold();
+    this.client._nextBatch = (error) => {
+      answer?.();
+      this.intake.release();
+      this.#nextBatch(error);
+    };
+    this.#listener(packet);
+    this.client._nextBatch = this.#nextBatch;
+  }
+}
+
+/**
+ * Has a SUBSCRIBE that names a filter twice answered by us, with a code for each (MQTT-3.8.4-5); returns what does so.
+ */
+function answerForEach(packet: ISubscribePacket, outbound: Outbound): (() => void) | undefined {
+  const { messageId, subscriptions } = packet;
+  const filters = subscriptions.map(({ topic }) => topic);
+  if (new Set(filters).size === filters.length) return undefined;
+  delete packet.messageId;
+  return () => {
+    // in this turn, but when it is known what was granted
+    process.nextTick(() => {
+      const granted = new Map(packet.subscriptions.map(({ topic, qos }) => [topic, qos as number]));
+      const codes = filters.map((filter) => granted.get(filter) ?? 128);
+      outbound.write(mqttPacket.generate({ cmd: "suback", messageId: messageId!, granted: codes }));
+    });
+  };
+}
