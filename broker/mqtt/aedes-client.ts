@@ -33,6 +33,8 @@ export interface EngineClient extends EventEmitter {
   deliver0: Notify;
   deliverQoS: Notify;
   close(done?: () => void): void;
+  /** Waits until what was written can be read on. */
+  waitForDrain(done: (error: Error | null, client: EngineClient) => void): void;
   /** What parses; replaced, because one parser serves all connections. */
   _parser: EngineParser;
   /** Called when a packet was handled; listens to `readable` until the intake takes over. */
@@ -62,7 +64,9 @@ export interface EngineBroker extends EventEmitter {
   readonly closed: boolean;
   /** Numbers the messages that are routed. */
   counter: number;
-  readonly clients: Readonly<Record<string, EngineClient>>;
+  /** The connected clients by id. */
+  readonly clients: Record<string, EngineClient>;
+  unregisterClient(client: EngineClient): void;
   readonly mq: { emit(message: Message, done: () => void): unknown };
   readonly persistence: object;
   readonly handle: (connection: Duplex, request?: IncomingMessage) => EngineClient;

@@ -25,6 +25,9 @@ export interface ExchangeDesk {
   end(client: EngineClient, error: unknown): void;
 }
 
+/** Acknowledgements that a client may leave unread before nothing more is taken from it. */
+const mostUnread = 1000;
+
 /** The exchange of one client. */
 export class Exchange {
   readonly #desk: ExchangeDesk;
@@ -32,6 +35,8 @@ export class Exchange {
   readonly #outbound: Outbound;
   /** Messages of the client that the store has not answered for. */
   #pending = 0;
+  /** Acknowledgements that were written while others had not left. */
+  #unread = 0;
   /** QoS 2 of a client without a stored session: what has arrived and is not released. */
   #receipts: Set<number> | undefined;
 
@@ -56,6 +61,7 @@ export class Exchange {
         return true;
       case packetType.pubrec:
         this.#outbound.received(readPacketId(frame, head));
+        this.#weigh();
         return true;
       case packetType.pubcomp:
         this.#outbound.completed(readPacketId(frame, head));
@@ -128,7 +134,7 @@ export class Exchange {
   #released(messageId: number): boolean {
     const { store } = this.#desk;
     const { client } = this.#intake;
-    const complete = (): void => this.#outbound.write(writeAcknowledgement(packetType.pubcomp, messageId));
+    const complete = (): void => this.#answer(writeAcknowledgement(packetType.pubcomp, messageId));
     if (client.clean) this.#receipts?.delete(messageId);
     else if (store.hasReceipt({ clientId: client.id, messageId })) {
       store.removeReceipt({ clientId: client.id, messageId });
@@ -156,7 +162,24 @@ export class Exchange {
   }
 
   #acknowledge(qos: 1 | 2, messageId: number): void {
-    this.#outbound.write(writeAcknowledgement(qos === 1 ? packetType.puback : packetType.pubrec, messageId));
+    this.#answer(writeAcknowledgement(qos === 1 ? packetType.puback : packetType.pubrec, messageId));
+  }
+
+  #answer(bytes: Buffer): void {
+    this.#outbound.write(bytes);
+    this.#weigh();
+  }
+
+  /** Counts an answer; one who does not read them is read no further. */
+  #weigh(): void {
+    if (!this.#outbound.isUnread) this.#unread = 0;
+    else if (++this.#unread === mostUnread) {
+      this.#intake.hold();
+      this.#outbound.whenLeft(() => {
+        this.#unread = 0;
+        this.#intake.release();
+      });
+    }
   }
 
   #route(message: Message): void {

@@ -205,6 +205,14 @@ class Choice implements SharedChoice {
   }
 }
 
+/** Whether a message reaches a subscriber through its stored queue alone. */
+function isForStore(
+  message: Message,
+  subscriber: Subscriber | undefined,
+): subscriber is Subscriber & Required<Pick<Subscriber, "keep">> {
+  return message.qos > 0 && subscriber?.keep !== undefined && subscriber.isStored && subscriber.qos > 0;
+}
+
 /** Of a message that is for no group. */
 const nobody = new Choice([], 0);
 
@@ -234,7 +242,8 @@ export class Offer {
         if (asked.answer === "taken") done();
         else this.#ask(this.#next(), message, call, done);
       };
-      if (!call(member.notify, message, answer)) answer();
+      if (isForStore(message, member.subscriber)) answer(member.subscriber.keep(message) ? undefined : notTaken);
+      else if (!call(member.notify, message, answer)) answer();
       asked.isWithin = false;
       if (asked.answer === undefined) return; // it will answer later
       if (asked.answer === "taken") break;

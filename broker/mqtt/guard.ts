@@ -21,6 +21,7 @@ import type { EngineMeter } from "./meter.ts";
 import { missingPieces, storeOf } from "./pieces.ts";
 import type { Piece } from "./pieces.ts";
 import { packetType } from "./publish-frame.ts";
+import { keepRegister } from "./register.ts";
 
 /** What a guard may be told. */
 export interface GuardOptions {
@@ -54,14 +55,22 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     meter,
     turns: { waiting: 0 },
     end,
+    store,
     isRefused: (client, topic) => gate.isRefused(client, topic),
     parse: openParser(),
     exchange: store && { broker, store, limits, meter, end },
   };
 
+  keepRegister(broker);
   broker.on("connackSent", (connack: { returnCode: number }, client: EngineClient) => {
     const line = lines.get(client);
     if (line === undefined || connack.returnCode !== 0) return;
+    // gone while it was written: whoever begins now would not end
+    if (client.closed) return;
+    // asked for when it was let in, and again now that it begins: many may have been let in meanwhile
+    if (!client.clean && store?.mayKeepSession(client.id) === false) {
+      return end(client, new Refusal("limit.reached", "stored sessions"));
+    }
     options.admitted?.(client.conn, client.req);
     line.outbound.begin(store);
     line.intake.open();

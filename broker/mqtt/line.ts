@@ -71,6 +71,8 @@ export class Line {
       client._inboundInflight = nothingInFlight;
       client.duplicates = noDuplicates;
     }
+    // whoever reads, though slowly, is not given up
+    client.waitForDrain = (done) => this.outbound.whenLeft(() => setImmediate(done, null, client));
     // one listener sees what a dozen of them would see
     client._eos();
     client._eos = () => undefined;

@@ -32,6 +32,11 @@ export interface Subscriber {
   readonly isReady: boolean;
   /** QoS of the subscription. */
   readonly qos: 0 | 1 | 2;
+  /**
+   * Puts a message of QoS 1 or 2 into its stored queue, when it was not chosen for it from the start. False: it may not have
+   * it. Absent where there is no such queue.
+   */
+  keep?(message: Message): boolean;
 }
 
 const subscribers = new WeakMap<Notify, Subscriber>();

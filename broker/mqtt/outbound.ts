@@ -25,7 +25,11 @@ export interface OutboundDesk {
   isRefused(client: object, topic: string): boolean;
   /** Ends a connection for a reason, which is logged. */
   end(client: EngineClient, error: unknown): void;
+  /** Where sessions are kept, if that is our store. */
+  readonly store?: DurableStore | undefined;
 }
+
+const nothing = Buffer.alloc(0);
 
 /** A PUBLISH of QoS 1 or 2 that was sent and is not acknowledged. `entry`: of a stored session. */
 interface InFlight {
@@ -59,6 +63,10 @@ export class Outbound {
   /** What it had read and acknowledged when somebody began to wait for it. */
   #leftAtHold = 0;
   #acknowledgedAtHold = 0;
+  /** What of it is to have left before somebody goes on, and how much had left when that was last looked at. */
+  #leaving = 0;
+  #leftAtWait = 0;
+  #patience: NodeJS.Timeout | undefined;
   #lastBroker: string | undefined;
   #lastCounter: number | undefined;
 
@@ -75,9 +83,22 @@ export class Outbound {
     return !this.client.closed && this.client.connackSent && !this.#isBehind;
   }
 
-  /** Takes QoS 1 and 2 from its stored queue. */
+  /** Takes QoS 1 and 2 from its stored queue, or will when its CONNACK has left. */
   get isStored(): boolean {
-    return this.#queue !== undefined;
+    const { client } = this;
+    return this.#queue !== undefined || (this.#desk.store !== undefined && !client.clean && !client.connackSent);
+  }
+
+  /** Puts a message into its stored queue, whatever it subscribes to. False: it may not have it. */
+  keep(message: Message, subscribed: 1 | 2): boolean {
+    const { client } = this;
+    const store = this.#store ?? this.#desk.store;
+    if (client.closed || client.clean || store === undefined) return false;
+    const allowed = client.broker.authorizeForward(client, message);
+    if (!allowed || client.closed) return false;
+    const qos = subscribed < message.qos ? subscribed : message.qos;
+    store.enqueue(client.id, { ...allowed, qos, retain: false });
+    return true;
   }
 
   /** CONNACK has left: what waits for the client in the store follows. */
@@ -91,6 +112,7 @@ export class Outbound {
   /** The connection is over. */
   end(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#patience);
     this.#queue?.detach();
     this.#waiting = undefined;
     this.#inFlight?.clear();
@@ -138,6 +160,29 @@ export class Outbound {
   }
   uncorked(): void {
     this.#isCorked = false;
+  }
+
+  /** More was written than its connection takes at once. */
+  get isUnread(): boolean {
+    return this.client.conn.writableNeedDrain;
+  }
+
+  /** Calls back when all that was written has left; a client that lets nothing leave for long is disconnected. */
+  whenLeft(done: () => void): void {
+    if (++this.#leaving === 1) this.#waitForReader();
+    this.client.conn.write(nothing, () => {
+      if (--this.#leaving === 0) clearTimeout(this.#patience);
+      done();
+    });
+  }
+
+  #waitForReader(): void {
+    this.#leftAtWait = this.#left;
+    this.#patience = setTimeout(() => {
+      if (this.#left === this.#leftAtWait) this.#endUnread();
+      else this.#waitForReader();
+    }, this.#desk.limits.stallMilliseconds);
+    this.#patience.unref();
   }
 
   /** PUBACK. */
@@ -348,11 +393,9 @@ export class Outbound {
 
   /** Nobody waits for the client from here on, until it has caught up; it is watched instead. */
   #fallBehind(): void {
-    if (this.client.closed) return;
-    if (!this.#isBehind) {
-      this.#isBehind = true;
-      this.#leftAtLook = -1;
-    }
+    if (this.client.closed || this.#isBehind) return;
+    this.#isBehind = true;
+    this.#leftAtLook = -1;
     this.#release();
     clearTimeout(this.#timer);
     this.#watch();
@@ -360,12 +403,14 @@ export class Outbound {
 
   #watch(): void {
     const left = this.#left;
-    if (this.client.conn.writableLength > 0 && left === this.#leftAtLook) {
-      return this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
-    }
+    if (this.client.conn.writableLength > 0 && left === this.#leftAtLook) return this.#endUnread();
     this.#leftAtLook = left;
     this.#timer = setTimeout(() => this.#look(), this.#desk.limits.stallMilliseconds);
     this.#timer.unref();
+  }
+
+  #endUnread(): void {
+    this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
   }
 
   #look(): void {

@@ -5,6 +5,9 @@
  * A wildcard in the first level leaves out topics that begin with `$` (MQTT-4.7.2-1). Knows nothing of what is valid.
  */
 
+/** Levels that are looked at in one step of a search. */
+const perStep = 256;
+
 /** A map of topics. */
 export class TopicTree<V extends string | number | object> {
   readonly #root = new Branch<V>("");
@@ -58,6 +61,12 @@ export class TopicTree<V extends string | number | object> {
    * after.
    */
   *matching(filter: string): Generator<[topic: string, value: V], void, undefined> {
+    for (const found of this.search(filter)) if (found !== undefined) yield found;
+  }
+
+  /** The same in short steps, of which many find nothing: undefined, so that whoever searches can let others have their turn. */
+  *search(filter: string): Generator<[topic: string, value: V] | undefined, void, undefined> {
+    let count = 0;
     const levels = filter.split("/");
     const steps: Step<V>[] = [{ branches: [this.#root], at: 0, depth: 0, above: undefined }];
     for (let step = steps.at(-1); step !== undefined; step = steps.at(-1)) {
@@ -67,6 +76,7 @@ export class TopicTree<V extends string | number | object> {
         continue;
       }
       step.at += 1;
+      if (++count % perStep === 0) yield undefined;
       const { depth } = step;
       const isRoot = branch === this.#root;
       const topic = isRoot ? undefined : step.above === undefined ? branch.level : `${step.above}/${branch.level}`;

@@ -27,27 +27,25 @@ const closeMilliseconds = 10_000;
 /** Text, so that it is the same from sources and as built; runs as CommonJS. */
 const threadSource = `
 const { parentPort, workerData } = require("node:worker_threads");
-const { module, file, isClosed } = workerData;
+const { module, file, hasEnded } = workerData;
+process.once("exit", () => {
+  Atomics.store(hasEnded, 0, 1);
+  Atomics.notify(hasEnded, 0);
+});
 const db = new (require(module))(file, { fileMustExist: true });
 db.pragma("synchronous = NORMAL");
-db.pragma("wal_autocheckpoint = 0");
 parentPort.on("message", (order) => {
-  if (order === "checkpoint") {
-    try {
-      db.pragma("wal_checkpoint(PASSIVE)");
-    } catch {
-      // tried again when the journal has grown; what keeps failing is left to the main thread
-    }
-    parentPort.postMessage("done");
+  if (order === "end") {
+    db.close();
+    parentPort.close();
     return;
   }
   try {
-    db.close();
-  } finally {
-    Atomics.store(isClosed, 0, 1);
-    Atomics.notify(isClosed, 0);
-    parentPort.close();
+    db.pragma("wal_checkpoint(PASSIVE)");
+  } catch {
+    // tried again when more is written; what goes on failing is left to the main thread
   }
+  parentPort.postMessage("done");
 });
 `;
 
@@ -62,7 +60,7 @@ export class Checkpoints {
   readonly #limits: CheckpointLimits;
   readonly #failed: (error: unknown) => void;
   readonly #journal: Statement<JournalRow>;
-  readonly #isClosed = new Int32Array(new SharedArrayBuffer(4));
+  readonly #hasEnded = new Int32Array(new SharedArrayBuffer(4));
   #thread: Worker | undefined;
   #state: "idle" | "busy" | "off" = "idle";
 
@@ -80,8 +78,7 @@ export class Checkpoints {
   /** Something was committed. */
   committed(): void {
     if (this.#state !== "idle") return;
-    const { log, checkpointed } = this.#journal.get()!;
-    if (log - checkpointed < this.#limits.pages) return;
+    if (this.#journalPages() < this.#limits.pages) return;
     this.#state = "busy";
     this.#thread ??= this.#start();
     this.#thread.postMessage("checkpoint");
@@ -93,13 +90,24 @@ export class Checkpoints {
     this.#state = "off";
     this.#thread = undefined;
     if (thread === undefined) return;
-    thread.postMessage("close");
-    Atomics.wait(this.#isClosed, 0, 0, closeMilliseconds);
+    thread.postMessage("end");
+    Atomics.wait(this.#hasEnded, 0, 0, closeMilliseconds);
     void thread.terminate();
   }
 
+  /** Pages in the journal that are not in the file yet. */
+  #journalPages(): number {
+    try {
+      const { log, checkpointed } = this.#journal.get()!;
+      return log - checkpointed;
+    } catch {
+      // whoever writes next learns what is wrong
+      return 0;
+    }
+  }
+
   #start(): Worker {
-    const workerData = { module: sqliteModule, file: this.#db.name, isClosed: this.#isClosed };
+    const workerData = { module: sqliteModule, file: this.#db.name, hasEnded: this.#hasEnded };
     const thread = new Worker(threadSource, { eval: true, execArgv: [], env: {}, workerData, name: "checkpoints" });
     thread.unref();
     thread.on("message", () => {

@@ -15,6 +15,11 @@ beforeAll(async () => {
 });
 afterAll(() => at.close());
 
+it("gives the text to whoever asks on this machine", async () => {
+  const answer = await at.call("/metrics");
+  expect([answer.status, answer.body.toString()]).toEqual([200, text]);
+});
+
 it("gives the text to the holder of the admin key, for no cache to keep", async () => {
   const answer = await at.call("/metrics", { headers: { authorization: "Bearer admin-key" } });
   expect([answer.status, answer.body.toString()]).toEqual([200, text]);
@@ -22,7 +27,8 @@ it("gives the text to the holder of the admin key, for no cache to keep", async 
 });
 
 it.each<[who: string, headers: Record<string, string>, reason: string]>([
-  ["a stranger on this machine", {}, "no key"],
+  ["a stranger behind a proxy", { "x-forwarded-for": "192.0.2.7" }, "no key"],
+  ["a stranger behind a proxy that says so by the standard", { forwarded: "for=192.0.2.7" }, "no key"],
   ["another key", { authorization: "Bearer admin-key2" }, "another key"],
   ["the key as a password", { authorization: `Basic ${btoa(":admin-key")}` }, "no key"],
 ])("answers %s with 401, and counts nothing for it", async (_who, headers, detail) => {

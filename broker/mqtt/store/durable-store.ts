@@ -86,7 +86,9 @@ class FileStore extends AedesStore implements Store {
   enqueue(clientId: string, message: Message): void {
     if (message.qos === 0) return;
     const { batch, queues, sessions } = this.parts;
-    const targets: Targets = new Map([[sessions.open(clientId), message.qos]]);
+    const session = sessions.get(clientId);
+    if (session === undefined) return;
+    const targets: Targets = new Map([[session, message.qos]]);
     batch.write(() => queues.add(withoutBroker(message), targets));
   }
 

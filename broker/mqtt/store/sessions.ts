@@ -9,7 +9,7 @@ import { statement, type Database } from "../../sqlite/database.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
 import { Routes } from "./routes.ts";
-import { makeSession, makeStored, readSubscription } from "./session.ts";
+import { makeSession, makeStored, ownerOf, readSubscription } from "./session.ts";
 import type { Session, SessionRow, Stored, Subscription, SubscriptionRow } from "./session.ts";
 
 const upsertSession = `INSERT INTO session (id, client, since, left_at, sent, next) VALUES (?, ?, ?, ?, ?, ?)
@@ -194,12 +194,6 @@ export class Sessions implements Participant {
     session.subscriptions.set(topic, stored);
     this.routes.add(stored);
   }
-}
-
-/** The client of a client id: what stands before the suffix. */
-function ownerOf(client: string): string {
-  const end = client.indexOf(":");
-  return end < 0 ? client : client.slice(0, end);
 }
 
 function asBit(flag: boolean | undefined): number | null {

@@ -1,0 +1,24 @@
+/**
+ * The broker's register of connected clients, kept true where connections of one client id begin and end at the same moment:
+ * who is connected is in it, so that the next with its id takes its place, and who is gone is not.
+ */
+import type { EngineBroker, EngineClient } from "./aedes-client.ts";
+
+/** Keeps the register of a broker from now on. */
+export function keepRegister(broker: EngineBroker): void {
+  const current = new Map<string, EngineClient>();
+  broker.on("client", (client: EngineClient) => {
+    if (client.closed) broker.unregisterClient(client);
+    else current.set(client.id, client);
+  });
+  // an end takes out whoever is in the register under its id
+  broker.on("clientDisconnect", ({ id }: EngineClient) => {
+    const other = current.get(id);
+    if (other === undefined) return;
+    if (other.closed) {
+      current.delete(id);
+      return;
+    }
+    broker.clients[id] = other;
+  });
+}
