@@ -6,6 +6,7 @@
  * URL and kept current. The certificate of a device proves its key; what it may do comes from a token.
  */
 import { X509Certificate } from "node:crypto";
+import type { EventEmitter } from "node:events";
 import { pino } from "pino";
 import type { Logger } from "pino";
 import type { Server } from "node:net";
@@ -124,6 +125,8 @@ export async function createGate(options: EmbeddedGateOptions): Promise<Embedded
     limits: options.limits,
     nowSeconds: options.nowSeconds,
     isGuardNeeded: !without.includes("guard"),
+    // takes all of them: a message goes to one member, of those that are there and of those that are not
+    isSharing: !(["guard", "emitter", "store"] as const).some((piece) => without.includes(piece)),
     mayKeepSession: keeper && ((clientId) => keeper.mayKeepSession(clientId)),
   });
   return {
@@ -147,7 +150,9 @@ export function guard(broker: object, { gate, without, limits, log }: EmbeddedGa
     without,
     admitted: (connection, request) => arrivals.settle(connection, request),
   });
-  void fireStoredWills(broker, gate, log);
+  // nobody listening would end the process
+  (broker as EventEmitter).on("error", (error: Error) => log.error({ err: error }, "broker failed"));
+  fireStoredWills(broker, gate, log).catch((error: unknown) => log.error({ err: error }, "stored wills were not read"));
   return { handle, watch: (server) => arrivals.watch(server), close: () => arrivals.close() };
 }
 

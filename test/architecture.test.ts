@@ -32,7 +32,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   fastify: ["broker/authority"],
   jose: ["shared/jwt.ts"],
   mqtt: ["agent"],
-  "mqtt-packet": ["broker/mqtt/guard.ts"],
+  "mqtt-packet": ["broker/mqtt"],
   pino: ["broker", "cli"],
   "prom-client": ["broker/metrics.ts"],
   "rate-limiter-flexible": ["broker/gate", "broker/mqtt"],

@@ -46,6 +46,8 @@ export interface GateOptions {
   readonly meter?: GateMeter | undefined;
   /** Refuses connections that did not come in through the wire guard. Default false. */
   readonly isGuardNeeded?: boolean | undefined;
+  /** Whether the broker shares: where it does not, `$share/…` is refused. Default true. */
+  readonly isSharing?: boolean | undefined;
   /** Whether a session may be kept for a client that wants it; asked at CONNECT. Default yes. */
   readonly mayKeepSession?: ((clientId: string) => boolean) | undefined;
 }
@@ -143,7 +145,11 @@ export function openGate(options: GateOptions): Gate {
       if (subscription.topic === NO_FILTER) return done(null, null);
       let isGranted = false;
       try {
-        grantFilter(sessionOf(client), subscription.topic, limits.subscriptions);
+        const session = sessionOf(client);
+        if (options.isSharing === false && subscription.topic.startsWith("$share/")) {
+          throw new Refusal("subscribe.shared", "this broker does not share");
+        }
+        grantFilter(session, subscription.topic, limits.subscriptions);
         isGranted = true;
       } catch (error) {
         const session = sessions.of(client);

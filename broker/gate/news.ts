@@ -22,9 +22,14 @@ const origin = `postern-news-${randomUUID()}`;
 let counter = 0;
 /** How long a refused client's news may take to leave. */
 const partingMilliseconds = 500;
-/** Refused filters that one session is told of in a second; its SUBACK says no to each all the same. */
+/**
+ * Refused filters that one session, and all of them, are told of in a second, since what is told is logged; the SUBACK says no
+ * to each all the same.
+ */
 const filtersToldASecond = 10;
+const filtersToldToAll = 100;
 const told = new WeakMap<Session, { second: number; count: number }>();
+const toldToAll = { second: 0, count: 0 };
 
 /** Whether a message to be delivered is one of the gate's own. */
 export function isNews(packet: { readonly brokerId?: string | undefined }): boolean {
@@ -85,6 +90,8 @@ export function partWith(session: Session, refusal: Refusal, done: () => void): 
 export function hearsOfFilter(session: Session, nowSeconds: number): boolean {
   if (!isListening(session)) return false;
   const second = Math.floor(nowSeconds);
+  if (toldToAll.second !== second) Object.assign(toldToAll, { second, count: 0 });
+  if (++toldToAll.count > filtersToldToAll) return false;
   const known = told.get(session);
   if (known?.second !== second) {
     told.set(session, { second, count: 1 });

@@ -15,6 +15,9 @@ import { dropUncovered } from "./subscriptions.ts";
 /** Calls back once: with nothing when the token was taken, else with what was thrown. */
 export type ReceiveToken = (session: Session, presented: Uint8Array, done: (error?: unknown) => void) => void;
 
+/** Renewals of one session in a second. */
+const renewalsASecond = 10;
+
 /** Opens the receiver, with its count of anonymous tokens. */
 export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
   const { sessions, authzInfo, limits, nowSeconds } = desk;
@@ -30,7 +33,18 @@ export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
     log.info({ sub: token.claims.sub, address: session.admission.address }, "token kept");
   };
 
+  const renewals = new WeakMap<Session, { second: number; count: number }>();
+
+  /** A renewal is logged and told, and asks for every subscription whether it may stay. */
+  const countRenewal = (session: Session): void => {
+    const second = Math.floor(nowSeconds());
+    const known = renewals.get(session);
+    if (known?.second !== second) renewals.set(session, { second, count: 1 });
+    else if (++known.count > renewalsASecond) throw new Refusal("rate.limited", "renewals of one session");
+  };
+
   const renew = (session: Session, presented: Uint8Array): void => {
+    countRenewal(session);
     const token = authzInfo.renewal(session, presented, nowSeconds());
     const notAfter = session.admission.certificate?.notAfter ?? Infinity;
     const expiresAt = Math.min(token.claims.exp, notAfter);

@@ -66,8 +66,14 @@ export interface EngineBroker extends EventEmitter {
   counter: number;
   /** The connected clients by id. */
   readonly clients: Record<string, EngineClient>;
+  /** How many there are. */
+  connectedClients: number;
   unregisterClient(client: EngineClient): void;
-  readonly mq: { emit(message: Message, done: () => void): unknown };
+  readonly mq: {
+    emit(message: Message, done: () => void): unknown;
+    removeListener(filter: string, notify: Notify): unknown;
+  };
+  unsubscribe(filter: string, notify: Notify, done?: (error?: Error | null) => void): void;
   readonly persistence: object;
   readonly handle: (connection: Duplex, request?: IncomingMessage) => EngineClient;
   authorizePublish(client: EngineClient, packet: Message, done: (error?: Error | null) => void): void;

@@ -33,6 +33,9 @@ export type Emitted = (error?: Error) => void;
 
 /** Messages handed out so many at a time before other work of the process has its turn. */
 const turn = 1000;
+/** Calls of listeners in one turn beyond a few of each message; messages that come then wait for the next. */
+const callsInTurn = 4096;
+const few = 8;
 
 const noOffers: readonly Offer[] = [];
 
@@ -56,6 +59,8 @@ export class Emitter {
   #lastDone: Delivery | undefined;
   #isRunning = false;
   #isResting = false;
+  /** Calls of listeners in this turn, beyond a few of each message. */
+  #spent = 0;
 
   constructor(options: EmitterOptions) {
     const { separator = "/", wildcardOne, wildcardSome, matchEmptyLevels } = options;
@@ -103,7 +108,7 @@ export class Emitter {
     if (typeof message?.topic !== "string") throw new TypeError("a message needs a topic");
     if (this.closed) {
       this.#settle(new Delivery(message, callback, this.#settle, new Error("emitter is closed")));
-    } else if (this.#isRunning || this.#waiting.size > 0 || this.#isFull) {
+    } else if (this.#isRunning || this.#waiting.size > 0 || this.#isFull || this.#isSpent) {
       this.#waiting.push(new Delivery(message, callback, this.#settle));
     } else {
       this.#isRunning = true;
@@ -136,7 +141,7 @@ export class Emitter {
         if (done.error === undefined) this.current -= 1;
         continue;
       }
-      if (this.#waiting.size === 0 || this.#isFull) break;
+      if (this.#waiting.size === 0 || this.#isFull || this.#isSpent) break;
       if (left === 0) {
         this.#rest();
         break;
@@ -147,6 +152,23 @@ export class Emitter {
     }
     this.#isRunning = false;
   }
+
+  get #isSpent(): boolean {
+    return this.#spent > callsInTurn;
+  }
+
+  #spend(calls: number): void {
+    if (this.#spent === 0) setImmediate(this.#renew);
+    this.#spent += calls;
+  }
+
+  /** A new turn: what waits for it goes on. */
+  readonly #renew = (): void => {
+    this.#spent = 0;
+    if (this.#waiting.size === 0 || this.#isResting) return;
+    this.#isRunning = true;
+    this.#run();
+  };
 
   #rest(): void {
     if (this.#isResting) return;
@@ -163,6 +185,7 @@ export class Emitter {
     const listeners = this.#filters.match(message.topic);
     const offers = this.#groups.isEmpty ? noOffers : this.#groups.offers(message);
     const count = listeners.length + offers.length;
+    if (count > few) this.#spend(count - few);
     if (count === 0) {
       this.#callBack(callback);
       this.current -= 1;

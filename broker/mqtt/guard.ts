@@ -5,6 +5,7 @@
  * Refuses to stand in front of a broker in which a piece is missing: our emitter, our store, or one of the gate's hooks.
  */
 import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 import mqttPacket from "mqtt-packet";
 import type { Packet } from "mqtt-packet";
@@ -62,6 +63,8 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
   };
 
   keepRegister(broker);
+  if (!missingPieces(broker, gate).includes("emitter")) unsubscribeAtOnce(broker);
+  if (store !== undefined) bringByLine(broker, lines);
   broker.on("connackSent", (connack: { returnCode: number }, client: EngineClient) => {
     const line = lines.get(client);
     if (line === undefined || connack.returnCode !== 0) return;
@@ -80,6 +83,39 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     const client = broker.handle(connection, request);
     lines.set(client, new Line(client, desk));
     gate.guarded.add(client);
+  };
+}
+
+/**
+ * Has a subscription end in one go, as our emitter ends it: one of the same filter that begins before its end was told would be
+ * taken for it, and never end.
+ */
+function unsubscribeAtOnce(broker: EngineBroker): void {
+  broker.unsubscribe = (filter, notify, done) => {
+    broker.mq.removeListener(filter, notify);
+    done?.();
+  };
+}
+
+/**
+ * Has the retained messages of a SUBSCRIBE brought by the line of the client that asks, and what waits in its queue by that line
+ * alone.
+ */
+function bringByLine(broker: EngineBroker, lines: WeakMap<object, Line>): void {
+  const persistence = broker.persistence as {
+    createRetainedStreamCombi(filters: readonly string[]): Readable;
+    outgoingStream(client: object): Readable;
+  };
+  const queued = persistence.outgoingStream.bind(persistence);
+  persistence.outgoingStream = (client) => (lines.has(client) ? Readable.from([]) : queued(client));
+  const open = persistence.createRetainedStreamCombi.bind(persistence);
+  let asking: Line | undefined;
+  // told of right before the messages are asked for
+  broker.on("subscribe", (_subscriptions: object, client: object) => (asking = lines.get(client)));
+  persistence.createRetainedStreamCombi = (filters) => {
+    const line = asking;
+    asking = undefined;
+    return line === undefined ? open(filters) : line.retained(filters, () => open(filters));
   };
 }
 

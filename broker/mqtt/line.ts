@@ -1,8 +1,10 @@
 /**
  * One connection behind the guard: its intake, exchange and outbound, and the way to Aedes for the packets that are Aedes' own.
  */
+import { Readable } from "node:stream";
 import mqttPacket from "mqtt-packet";
 import type { ISubscribePacket, IUnsubscribePacket, Packet } from "mqtt-packet";
+import { Refusal } from "../../shared/refusal.ts";
 import type { EngineClient, EngineParser } from "./aedes-client.ts";
 import { Exchange } from "./exchange.ts";
 import type { ExchangeDesk } from "./exchange.ts";
@@ -36,6 +38,9 @@ const inertParser: EngineParser = { _queue: null, listeners: () => [], removeAll
 const nothingInFlight = new Set<number>();
 const noDuplicates: Record<string, number> = Object.freeze({});
 
+/** Filters of one client whose retained messages may wait to be delivered. */
+const mostWanted = 10_000;
+
 /** Takes the place of a client's reading and delivering. To Aedes it is the parser that a packet came from. */
 export class Line {
   readonly client: EngineClient;
@@ -46,6 +51,9 @@ export class Line {
   readonly #exchange: Exchange | undefined;
   readonly #listener: Listener;
   readonly #nextBatch: EngineClient["_nextBatch"];
+  /** Filters whose retained messages are asked for and not all delivered, and the end of the last that were asked for. */
+  #wanted = 0;
+  #retained: Promise<void> | undefined;
 
   constructor(client: EngineClient, desk: LineDesk) {
     this.client = client;
@@ -95,6 +103,38 @@ export class Line {
   }
 
   emit(): void {}
+
+  /**
+   * The retained messages that a SUBSCRIBE asks for: those of one after those of the other, each when there is room for it,
+   * so that who asks and does not read has none of them in memory.
+   */
+  retained(filters: readonly string[], open: () => Readable): Readable {
+    this.#wanted += filters.length;
+    if (this.#wanted > mostWanted) {
+      this.#desk.end(this.client, new Refusal("limit.reached", "retained messages that are asked for"));
+    }
+    const before = this.#retained;
+    const messages = Readable.from(this.#inTurn(before, open), { objectMode: true, highWaterMark: 1 });
+    // nobody else listens
+    messages.on("error", (error) => this.#desk.end(this.client, error));
+    this.#retained = new Promise((resolve) => {
+      messages.once("close", () => {
+        this.#wanted -= filters.length;
+        resolve();
+      });
+    });
+    return messages;
+  }
+
+  async *#inTurn(before: Promise<void> | undefined, open: () => Readable): AsyncGenerator<object, void, undefined> {
+    await before;
+    if (this.client.closed) return;
+    for await (const packet of open()) {
+      await this.outbound.room();
+      if (this.client.closed) return;
+      yield packet as object;
+    }
+  }
 
   /** Subscriptions change one packet after the other, and what follows is worked off when they have. */
   #alter(packet: ISubscribePacket | IUnsubscribePacket): void {

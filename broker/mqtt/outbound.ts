@@ -162,6 +162,11 @@ export class Outbound {
     this.#isCorked = false;
   }
 
+  /** Resolves when the client has room for a retained message, or is gone. */
+  async room(): Promise<void> {
+    while (!this.client.closed && this.#isFull()) await new Promise<void>((resolve) => this.#wait(() => resolve()));
+  }
+
   /** More was written than its connection takes at once. */
   get isUnread(): boolean {
     return this.client.conn.writableNeedDrain;

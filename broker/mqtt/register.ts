@@ -8,17 +8,15 @@ import type { EngineBroker, EngineClient } from "./aedes-client.ts";
 export function keepRegister(broker: EngineBroker): void {
   const current = new Map<string, EngineClient>();
   broker.on("client", (client: EngineClient) => {
-    if (client.closed) broker.unregisterClient(client);
-    else current.set(client.id, client);
+    if (client.closed) return broker.unregisterClient(client);
+    current.set(client.id, client);
+    broker.connectedClients = current.size;
   });
   // an end takes out whoever is in the register under its id
   broker.on("clientDisconnect", ({ id }: EngineClient) => {
     const other = current.get(id);
-    if (other === undefined) return;
-    if (other.closed) {
-      current.delete(id);
-      return;
-    }
-    broker.clients[id] = other;
+    if (other?.closed === false) broker.clients[id] = other;
+    else current.delete(id);
+    broker.connectedClients = current.size;
   });
 }

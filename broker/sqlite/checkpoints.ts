@@ -81,7 +81,7 @@ export class Checkpoints {
     if (this.#journalPages() < this.#limits.pages) return;
     this.#state = "busy";
     this.#thread ??= this.#start();
-    this.#thread.postMessage("checkpoint");
+    order(this.#thread, "checkpoint");
   }
 
   /** Ends the thread; whoever closes the file after that is the last, and leaves no journal. */
@@ -90,7 +90,7 @@ export class Checkpoints {
     this.#state = "off";
     this.#thread = undefined;
     if (thread === undefined) return;
-    thread.postMessage("end");
+    order(thread, "end");
     Atomics.wait(this.#hasEnded, 0, 0, closeMilliseconds);
     void thread.terminate();
   }
@@ -109,11 +109,12 @@ export class Checkpoints {
   #start(): Worker {
     const workerData = { module: sqliteModule, file: this.#db.name, hasEnded: this.#hasEnded };
     const thread = new Worker(threadSource, { eval: true, execArgv: [], env: {}, workerData, name: "checkpoints" });
-    thread.unref();
     thread.on("message", () => {
       if (this.#state === "busy") this.#state = "idle";
     });
     thread.on("error", (error) => this.#fail(error));
+    // after the listeners, each of which would keep the process from ending
+    thread.unref();
     return thread;
   }
 
@@ -124,4 +125,9 @@ export class Checkpoints {
     this.#db.pragma(`wal_autocheckpoint = ${this.#limits.pages}`);
     this.#failed(error);
   }
+}
+
+function order(thread: Worker, what: "checkpoint" | "end"): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  thread.postMessage(what);
 }

@@ -72,7 +72,7 @@ class FileStore extends AedesStore implements Store {
       if (receipt !== undefined) receipts.add(receipt);
       if (isRetained) retained.store(message);
       // a subscription that is there is sent no retained messages but new ones (MQTT-3.3.1-9)
-      if (queues.add({ ...withoutBroker(message), retain: false }, targets)) isWritten = true;
+      if (queues.add(withoutBroker(message, false), targets)) isWritten = true;
     });
     // what was not written because writing fails is waited for, too
     return isWritten || batch.isFailed;
@@ -89,7 +89,7 @@ class FileStore extends AedesStore implements Store {
     const session = sessions.get(clientId);
     if (session === undefined) return;
     const targets: Targets = new Map([[session, message.qos]]);
-    batch.write(() => queues.add(withoutBroker(message), targets));
+    batch.write(() => queues.add(withoutBroker(message, message.retain), targets));
   }
 
   hasSession(clientId: string): boolean {
@@ -147,6 +147,6 @@ class FileStore extends AedesStore implements Store {
 }
 
 /** Others look for a message by its broker and number; whoever takes from a session queue does not. */
-function withoutBroker({ topic, payload, qos, retain, clientId }: Message): StorableMessage {
+function withoutBroker({ topic, payload, qos, clientId }: Message, retain: boolean): StorableMessage {
   return { topic, payload, qos, retain, clientId };
 }

@@ -17,10 +17,13 @@ export interface Persistence {
   subscriptionsByClient(client: Stored): Promise<Subscription[]>;
   outgoingUpdate(client: Stored, packet: Queued): Promise<unknown>;
   outgoingClearMessageId(client: Stored, packet: Queued): Promise<unknown>;
+  cleanIncoming?(client: Stored): Promise<unknown>;
 }
 
 interface Stored {
   readonly id: string;
+  /** Set by Aedes on a client whose CONNECT was accepted. */
+  readonly _authorized?: boolean;
 }
 interface Subscription {
   readonly topic: string;
@@ -94,6 +97,12 @@ export function guardStore(
       return gate.isRefused(client, packet.topic ?? "") ? removeRefused(client, packet) : Promise.resolve();
     },
   };
+  if (inner.cleanIncoming !== undefined) {
+    // also called for who goes before it is decided whether it is whose name it uses
+    guarded.cleanIncoming = (client) =>
+      // oxlint-disable-next-line eslint/no-underscore-dangle
+      client._authorized === false ? Promise.resolve() : inner.cleanIncoming!(client);
+  }
   return { ...boundOf(inner), ...guarded };
 }
 

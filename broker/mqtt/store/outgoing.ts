@@ -4,7 +4,7 @@
  */
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { Batch } from "./batch.ts";
-import { asEntry, selectEntry, type EntryRow } from "./entries.ts";
+import { asEntry, selectEntries, selectEntry, type EntryRow } from "./entries.ts";
 import type { Queues } from "./queues.ts";
 import type { Session } from "./session.ts";
 
@@ -60,8 +60,8 @@ export class OutgoingPackets {
   *stream(session: Session): Generator<object, void, undefined> {
     const last = session.next - 1;
     for (let from = session.first; from <= last;) {
-      const rows = this.#queues.read(session, from, last, perRead);
-      for (const row of rows) yield asPacket(row);
+      const rows = statement<EntryRow>(this.#db, selectEntries).all(session.id, from, last, perRead);
+      for (const row of rows) if (!session.gone.has(row.sequence)) yield asPacket(row);
       if (rows.length === 0) return;
       from = rows.at(-1)!.sequence + 1;
     }

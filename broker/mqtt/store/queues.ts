@@ -6,27 +6,28 @@
  * others have followed is dropped, because its identifier is needed again. What is removed goes from the disk with the
  * next commit; a crash before that delivers it again, with DUP.
  */
-import { statement, type Database } from "../../sqlite/database.ts";
+import { statement, type Database, type Statement } from "../../sqlite/database.ts";
 import type { StoreDrop } from "../durable.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
-import { asEntry, packetIds, selectEntries, type Added, type EntryRow, type StorableMessage } from "./entries.ts";
+import {
+  newEntry,
+  packetIds,
+  readDelivery,
+  selectDelivery,
+  type DeliveryRow,
+  type QueueEntry,
+  type Removable,
+  type StorableMessage,
+} from "./entries.ts";
+import { Removals } from "./removals.ts";
 import type { Session } from "./session.ts";
-
-interface Removal {
-  readonly session: Session;
-  readonly sequence: number;
-  /** 0: others still need it. */
-  readonly message: number;
-}
 
 const insertMessage = `INSERT INTO message (id, topic, payload, retain, publisher, broker_id, broker_counter, created_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const insertEntry = `INSERT INTO queue (session, sequence, message, qos, released, message_id) VALUES (?, ?, ?, ?, 0, NULL)`;
 const updateReleased = `UPDATE queue SET released = 1 WHERE session = ? AND sequence = ?`;
-const deleteEntry = `DELETE FROM queue WHERE session = ? AND sequence = ?`;
-const deleteMessage = `DELETE FROM message WHERE id = ?`;
 
 /** All queues. */
 export class Queues implements Participant {
@@ -35,6 +36,8 @@ export class Queues implements Participant {
   readonly #limits: StoreLimits;
   readonly #nowSeconds: () => number;
   readonly #tellDrop: TellDrop;
+  readonly #insertMessage: Statement<unknown>;
+  readonly #insertEntry: Statement<unknown>;
   /** How many entries there are of messages that have more than one. */
   readonly #shared = new Map<number, number>();
   #lastMessage = 0;
@@ -43,7 +46,7 @@ export class Queues implements Participant {
   #untold: Session[] = [];
   #firstOfTurn = 1;
   #bytesOfTurn = 0;
-  #removals: Removal[] = [];
+  readonly #removals: Removals;
   /** Entries, and bytes of messages, in all. */
   queued = 0;
   bytes = 0;
@@ -58,6 +61,9 @@ export class Queues implements Participant {
     this.#limits = options.limits;
     this.#nowSeconds = options.nowSeconds;
     this.#tellDrop = options.tellDrop;
+    this.#removals = new Removals(db);
+    this.#insertMessage = statement(db, insertMessage);
+    this.#insertEntry = statement(db, insertEntry);
     this.#load(options.sessions);
   }
 
@@ -73,7 +79,7 @@ export class Queues implements Participant {
     for (const [session, qos] of targets) {
       if (session.isOver || !this.#hasRoom(session, bytes, count === 0)) continue;
       if (count === 0) id = this.#addMessage(message, bytes, now);
-      this.#addEntry(session, { sequence: session.next, message: id, bytes, qos, stored: message }, now);
+      this.#addEntry(session, message, { message: id, bytes, qos, createdAt: now });
       count++;
     }
     if (count > 1) this.#shared.set(id, count);
@@ -81,25 +87,26 @@ export class Queues implements Participant {
   }
 
   /** Entries of a session in order, those that are removed left out; at most about `most`, and no more when none are given. */
-  read(session: Session, from: number, to: number, most: number): EntryRow[] {
+  read(session: Session, from: number, to: number, most: number): QueueEntry[] {
+    const { gone, id } = session;
     let start = from;
     for (;;) {
-      const rows = statement<EntryRow>(this.#db, selectEntries).all(session.id, start, to, most);
-      const there = session.gone.size === 0 ? rows : rows.filter(({ sequence }) => !session.gone.has(sequence));
+      const rows = statement<DeliveryRow>(this.#db, selectDelivery).raw().all(id, start, to, most);
+      const there: QueueEntry[] = [];
+      for (const row of rows) if (!gone.has(row[0])) there.push(readDelivery(row));
       if (there.length > 0 || rows.length < most) return there;
-      start = rows.at(-1)!.sequence + 1;
+      start = rows.at(-1)![0] + 1;
     }
   }
 
   /** The same; undefined when the disk cannot be read, which is logged. */
-  tryRead(session: Session, from: number, to: number, most: number): EntryRow[] | undefined {
+  tryRead(session: Session, from: number, to: number, most: number): QueueEntry[] | undefined {
     return this.#batch.safely(() => this.read(session, from, to, most));
   }
 
   /** Removes an entry, from the disk a little later. */
-  remove(session: Session, entry: { sequence: number; message: number; bytes: number }): void {
+  remove(session: Session, entry: Removable): void {
     if (session.gone.has(entry.sequence)) return;
-    session.gone.add(entry.sequence);
     session.messages--;
     session.bytes -= entry.bytes;
     this.queued--;
@@ -107,18 +114,18 @@ export class Queues implements Participant {
     if (count === undefined) this.bytes -= entry.bytes;
     else if (count === 2) this.#shared.delete(entry.message);
     else this.#shared.set(entry.message, count - 1);
-    this.#removals.push({ session, sequence: entry.sequence, message: count === undefined ? entry.message : 0 });
+    this.#removals.add(session, entry.sequence, count === undefined ? entry.message : 0);
     this.#batch.soon();
   }
 
   /** Whether an entry has waited too long. */
-  isTooOld(row: EntryRow): boolean {
-    return row.created_at < this.#nowSeconds() - this.#limits.queueSeconds;
+  isTooOld({ createdAt }: QueueEntry): boolean {
+    return createdAt < this.#nowSeconds() - this.#limits.queueSeconds;
   }
 
   /** Removes an entry that has waited too long. */
-  drop(session: Session, row: EntryRow): void {
-    this.remove(session, asEntry(row));
+  drop(session: Session, entry: QueueEntry): void {
+    this.remove(session, entry);
     this.#tellDrop("queue-age", session.client);
   }
 
@@ -130,39 +137,32 @@ export class Queues implements Participant {
   /** Removes the oldest entries while they are too old, at most `most`; true if there may be more. */
   expire(session: Session, most: number): boolean {
     if (session.messages === 0 || session.oldestAt >= this.#nowSeconds() - this.#limits.queueSeconds) return false;
-    const rows = this.read(session, session.first, session.durable, most);
-    for (const row of rows) {
-      session.first = row.sequence;
-      session.oldestAt = row.created_at;
-      if (!this.isTooOld(row) || session.attendant?.isInFlight(row.sequence) === true) return false;
-      this.drop(session, row);
+    const entries = this.read(session, session.first, session.durable, most);
+    for (const entry of entries) {
+      session.first = entry.sequence;
+      session.oldestAt = entry.createdAt;
+      if (!this.isTooOld(entry) || session.attendant?.isInFlight(entry.sequence) === true) return false;
+      this.drop(session, entry);
     }
-    return rows.length > 0;
+    return entries.length > 0;
   }
 
   /** Removes entries of a session that is over, at most `most`; true if there may be more. */
   clear(session: Session, most: number): boolean {
-    const rows = this.read(session, session.first, session.durable, most);
-    for (const row of rows) {
-      session.first = row.sequence;
-      this.remove(session, asEntry(row));
+    const entries = this.read(session, session.first, session.durable, most);
+    for (const entry of entries) {
+      session.first = entry.sequence;
+      this.remove(session, entry);
     }
-    return rows.length > 0;
+    return entries.length > 0;
   }
 
   beforeCommit(): void {
-    if (this.#removals.length === 0) return;
-    const ofQueue = statement(this.#db, deleteEntry);
-    const ofMessage = statement(this.#db, deleteMessage);
-    for (const { session, sequence, message } of this.#removals) {
-      ofQueue.run(session.id, sequence);
-      if (message !== 0) ofMessage.run(message);
-    }
+    this.#removals.write();
   }
 
   committed(): void {
-    for (const { session, sequence } of this.#removals) session.gone.delete(sequence);
-    this.#removals = [];
+    this.#removals.settled();
     this.#firstOfTurn = this.#lastMessage + 1;
     this.#bytesOfTurn = 0;
     for (const session of this.#touched.keys()) {
@@ -210,13 +210,18 @@ export class Queues implements Participant {
     const id = ++this.#lastMessage;
     this.bytes += bytes;
     this.#bytesOfTurn += bytes;
-    const broker = [brokerId ?? null, brokerCounter ?? null] as const;
-    statement(this.#db, insertMessage).run(id, topic, payload, Number(retain), clientId ?? null, ...broker, now);
+    const [publisher, broker, counter] = [clientId ?? null, brokerId ?? null, brokerCounter ?? null];
+    this.#insertMessage.run(id, topic, payload, Number(retain), publisher, broker, counter, now);
     return id;
   }
 
-  #addEntry(session: Session, entry: Added, now: number): void {
-    const { sequence, message, bytes, qos } = entry;
+  #addEntry(
+    session: Session,
+    stored: StorableMessage,
+    entry: Pick<QueueEntry, "message" | "bytes" | "qos" | "createdAt">,
+  ): void {
+    const { message, bytes, qos, createdAt } = entry;
+    const sequence = session.next;
     if (sequence - session.first >= packetIds - 1) this.#dropOverrun(session);
     let touched = this.#touched.get(session);
     if (touched === undefined) this.#touched.set(session, (touched = { messages: 0, bytes: 0 }));
@@ -224,14 +229,14 @@ export class Queues implements Participant {
     touched.bytes += bytes;
     if (session.messages === 0) {
       session.first = sequence;
-      session.oldestAt = now;
+      session.oldestAt = createdAt;
     }
     session.next++;
     session.messages++;
     session.bytes += bytes;
     this.queued++;
-    statement(this.#db, insertEntry).run(session.id, sequence, message, qos);
-    session.attendant?.added(entry);
+    this.#insertEntry.run(session.id, sequence, message, qos);
+    session.attendant?.added(newEntry(stored, { sequence, message, bytes, qos, createdAt }));
   }
 
   /** The packet identifier of the oldest entry is about to be needed again. */
@@ -239,7 +244,7 @@ export class Queues implements Participant {
     const [oldest] = this.read(session, session.first, session.durable, 1);
     session.first = oldest?.sequence ?? session.next;
     if (oldest === undefined || session.next - oldest.sequence < packetIds - 1) return;
-    this.remove(session, asEntry(oldest));
+    this.remove(session, oldest);
     session.attendant?.dropped(oldest.sequence);
     this.#tellDrop("queue-messages", session.client);
   }

@@ -9,6 +9,7 @@ import type { StoreLimits } from "../limits.ts";
 import { TopicTree } from "../topic-tree.ts";
 import type { Batch } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
+import { ownerOf } from "./session.ts";
 
 /** A message to retain; other members are kept and given back. */
 export interface RetainableMessage {
@@ -42,7 +43,7 @@ export class Retained {
   readonly #batch: Batch;
   readonly #limits: StoreLimits;
   readonly #tellDrop: TellDrop;
-  /** Topics, each with who published it. */
+  /** Topics, each with the client that published it, without the suffix of its id. */
   readonly #topics = new TopicTree<string>();
   readonly #byPublisher = new Map<string, number>();
 
@@ -58,7 +59,7 @@ export class Retained {
     // one string for all topics of a publisher
     const publishers = new Map<string, string>();
     for (const { topic, publisher } of rows) {
-      const name = publisher ?? "";
+      const name = ownerOf(publisher ?? "");
       let shared = publishers.get(name);
       if (shared === undefined) publishers.set(name, (shared = name));
       this.#set(topic, shared);
@@ -73,10 +74,11 @@ export class Retained {
   takes(message: RetainableMessage): boolean {
     const { topic, payload, clientId = "" } = message;
     const publisher = this.#topics.get(topic);
+    const owner = ownerOf(clientId);
     if (payload.length === 0) return publisher !== undefined;
     let why: StoreDrop | undefined;
     if (publisher === undefined && this.#topics.size >= this.#limits.retainedTopics) why = "retained-topics";
-    else if (clientId !== "" && publisher !== clientId && this.#count(clientId) >= this.#limits.retainedPerClient) {
+    else if (owner !== "" && publisher !== owner && this.#count(owner) >= this.#limits.retainedPerClient) {
       why = "retained-of-client";
     }
     if (why !== undefined) this.#tellDrop(why, clientId);
@@ -87,14 +89,15 @@ export class Retained {
   store(message: RetainableMessage): void {
     const { topic, payload, qos, clientId = "" } = message;
     const previous = this.#topics.get(topic);
+    const owner = ownerOf(clientId);
     if (payload.length === 0) {
       this.#set(topic, undefined);
       this.#batch.onRollback(() => this.#set(topic, previous));
       statement(this.#db, "DELETE FROM retained WHERE topic = ?").run(topic);
       return;
     }
-    if (previous !== clientId) {
-      this.#set(topic, clientId);
+    if (previous !== owner) {
+      this.#set(topic, owner);
       this.#batch.onRollback(() => this.#set(topic, previous));
     }
     statement(this.#db, upsert).run(topic, payload, qos, clientId === "" ? null : clientId, furtherOf(message));
@@ -102,18 +105,19 @@ export class Retained {
 
   /** The retained messages that any of the filters matches, each once for each such filter. */
   stream(filters: readonly string[]): Readable {
-    return Readable.from(this.#matching(filters), { objectMode: true, highWaterMark: 16 });
+    return Readable.from(this.#matching(filters), { objectMode: true, highWaterMark: 1 });
   }
 
   async *#matching(filters: readonly string[]): AsyncGenerator<object, void, undefined> {
     let count = 0;
     for (const filter of filters) {
-      for (const [topic] of this.#topics.matching(filter)) {
-        const packet = this.#read(topic);
+      for (const found of this.#topics.search(filter)) {
+        const packet = found && this.#read(found[0]);
         if (packet !== undefined) yield packet;
-        // whoever asks for everything must not keep the others waiting
-        if (++count % perTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+        // whoever asks for everything, or for what takes long to find, must not keep the others waiting
+        if (++count % perTurn === 0 || found === undefined) await nextTurn();
       }
+      if (++count % perTurn === 0) await nextTurn();
     }
   }
 
@@ -147,6 +151,10 @@ export class Retained {
       this.#byPublisher.set(publisher, this.#count(publisher) + 1);
     }
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function furtherOf(message: object): string | null {

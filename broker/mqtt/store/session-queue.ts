@@ -6,7 +6,7 @@
  */
 import type { Entry, SessionQueue } from "../durable.ts";
 import type { StoreLimits } from "../limits.ts";
-import { asEntry, packetIdOf, type Added, type EntryRow } from "./entries.ts";
+import type { QueueEntry } from "./entries.ts";
 import type { Queues } from "./queues.ts";
 import type { Attendant, Session } from "./session.ts";
 
@@ -14,12 +14,6 @@ import type { Attendant, Session } from "./session.ts";
 const freshEntries = 256;
 const freshBytes = 128 * 1024;
 const heldAsTheyCame = 16;
-
-/** An entry that was given out, with what the store needs to remove it. */
-interface Given extends Entry {
-  readonly message: number;
-  readonly bytes: number;
-}
 
 /** What the queue of an attached client stands on. */
 export interface AttachedOptions {
@@ -36,12 +30,12 @@ export class AttachedQueue implements SessionQueue, Attendant {
   readonly #options: AttachedOptions;
   /** The sequence that is given next. */
   #cursor: number;
-  #fresh: Added[] = [];
+  #fresh: QueueEntry[] = [];
   #freshAt = 0;
   #freshBytes = 0;
   #isReady = false;
   #isClosed = false;
-  readonly #inFlight = new Map<number, Given>();
+  readonly #inFlight = new Map<number, QueueEntry>();
 
   constructor(options: AttachedOptions) {
     this.#options = options;
@@ -64,26 +58,25 @@ export class AttachedQueue implements SessionQueue, Attendant {
 
   take(most: number): Entry[] {
     const { session, queues } = this.#options;
-    const given: Given[] = [];
+    const given: QueueEntry[] = [];
     while (this.#isReady && !this.#isClosed && given.length < most && this.#cursor <= session.durable) {
       const fresh = this.#fresh[this.#freshAt];
       if (fresh !== undefined && fresh.sequence === this.#cursor) {
         this.#dropFresh();
-        if (!session.gone.has(fresh.sequence)) given.push(this.#giveFresh(fresh));
+        if (!session.gone.has(fresh.sequence)) given.push(this.#give(fresh));
         this.#cursor = fresh.sequence + 1;
         continue;
       }
       const to = Math.min(session.durable, fresh === undefined ? Infinity : fresh.sequence - 1);
-      const rows = queues.tryRead(session, this.#cursor, to, most - given.length);
+      const read = queues.tryRead(session, this.#cursor, to, most - given.length);
       // asked for again with the next news or acknowledgement
-      if (rows === undefined) break;
-      for (const row of rows) {
-        if (queues.isTooOld(row)) queues.drop(session, row);
-        else given.push(this.#giveStored(row));
+      if (read === undefined) break;
+      for (const entry of read) {
+        if (queues.isTooOld(entry)) queues.drop(session, entry);
+        else given.push(this.#give(entry));
       }
-      this.#cursor = rows.length === 0 ? to + 1 : rows.at(-1)!.sequence + 1;
+      this.#cursor = read.length === 0 ? to + 1 : read.at(-1)!.sequence + 1;
     }
-    for (const entry of given) this.#inFlight.set(entry.sequence, entry);
     return given;
   }
 
@@ -111,12 +104,13 @@ export class AttachedQueue implements SessionQueue, Attendant {
     this.#inFlight.clear();
   }
 
-  added(entry: Added): void {
+  added(entry: QueueEntry): void {
     const isFull = this.#fresh.length - this.#freshAt >= freshEntries || this.#freshBytes + entry.bytes > freshBytes;
     // it is on disk
     if (isFull) return;
     // of a client that is behind, nothing is held but its own: a payload may be part of much that was read with it
-    this.#fresh.push(this.#fresh.length < heldAsTheyCame ? entry : withOwnPayload(entry));
+    if (this.#fresh.length >= heldAsTheyCame) entry.payload = Buffer.from(entry.payload);
+    this.#fresh.push(entry);
     this.#freshBytes += entry.bytes;
   }
 
@@ -148,33 +142,13 @@ export class AttachedQueue implements SessionQueue, Attendant {
     this.#freshAt = 0;
   }
 
-  #giveFresh({ sequence, message, bytes, qos, stored }: Added): Given {
-    const { topic, payload, retain } = stored;
-    return this.#give({ sequence, message, bytes, qos, topic, payload, retain, isReleased: false });
-  }
-
-  #giveStored(row: EntryRow): Given {
-    const { qos, topic, payload } = row;
-    return this.#give({
-      ...asEntry(row),
-      qos,
-      topic,
-      payload,
-      retain: row.retain === 1,
-      isReleased: row.released === 1,
-    });
-  }
-
-  #give(entry: Omit<Given, "packetId" | "wasSent" | "payload"> & { readonly payload: Buffer | string }): Given {
+  /** Notes that an entry is sent, and whether it may have been sent before. */
+  #give(entry: QueueEntry): QueueEntry {
     const { session } = this.#options;
-    const { sequence, payload } = entry;
-    const wasSent = sequence <= session.sent;
-    if (!wasSent) session.sent = sequence;
-    const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-    return { ...entry, payload: bytes, packetId: packetIdOf(sequence), wasSent };
+    const { sequence } = entry;
+    entry.wasSent = sequence <= session.sent;
+    if (!entry.wasSent) session.sent = sequence;
+    this.#inFlight.set(sequence, entry);
+    return entry;
   }
-}
-
-function withOwnPayload(entry: Added): Added {
-  return { ...entry, stored: { ...entry.stored, payload: Buffer.from(entry.stored.payload) } };
 }

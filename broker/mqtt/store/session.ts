@@ -1,7 +1,7 @@
 /**
  * A stored session and its subscriptions, as they are in memory.
  */
-import type { Added } from "./entries.ts";
+import type { QueueEntry } from "./entries.ts";
 
 /** What Aedes stores of a SUBSCRIBE, and gets back. */
 export interface Subscription {
@@ -21,7 +21,7 @@ export interface Stored extends Subscription {
 /** Attends to a session while its client is connected. */
 export interface Attendant {
   /** An entry was written. */
-  added(entry: Added): void;
+  added(entry: QueueEntry): void;
   /** What was added up to the session's `durable` is on disk; what comes after it is not, and will not be. */
   settled(): void;
   /** Everybody who waited for the commit has been told. */

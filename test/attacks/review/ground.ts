@@ -14,6 +14,7 @@ import { brokerOptions } from "../../../broker/mqtt/broker-options.ts";
 import { emitter } from "../../../broker/mqtt/emitter.ts";
 import { openGuard } from "../../../broker/mqtt/guard.ts";
 import { defaultLimits, type EngineLimits } from "../../../broker/mqtt/limits.ts";
+import { noMeter, type Drop } from "../../../broker/mqtt/meter.ts";
 import { durableStore, type Store } from "../../../broker/mqtt/store/durable-store.ts";
 import { createMemoryTrust } from "../../../broker/trust/memory-trust.ts";
 import type { Trust } from "../../../broker/trust/trust.ts";
@@ -34,7 +35,7 @@ export interface Line {
 }
 
 export interface Ground {
-  readonly broker: EngineBroker & { readonly connectedClients: number };
+  readonly broker: EngineBroker;
   readonly gate: Gate;
   readonly store: Store;
   readonly clock: { now: number };
@@ -52,6 +53,8 @@ export interface Ground {
 export interface Wanted {
   readonly limits?: Partial<EngineLimits>;
   readonly refreshKeys?: Trust["refreshKeys"];
+  /** Told of what does not reach a subscriber. */
+  readonly dropped?: (why: Drop) => void;
 }
 
 /** Opens it; it closes with the test. */
@@ -70,7 +73,8 @@ export async function openGround(wanted: Wanted = {}): Promise<Ground> {
   const mayKeepSession = (clientId: string): boolean => store.mayKeepSession(clientId);
   const gate = openGate({ trust, log: logger, isGuardNeeded: true, mayKeepSession });
   const broker = await Aedes.createBroker(brokerOptions(gate, { emitter: emitter(), store, limits }));
-  const handle = openGuard(broker, gate, { limits });
+  const meter = { ...noMeter, ...(wanted.dropped && { dropped: wanted.dropped }) };
+  const handle = openGuard(broker, gate, { limits, meter });
   const server = createServer({ noDelay: true }, (socket) => handle(socket));
   await once(server.listen(0, "127.0.0.1"), "listening");
   const wires: Wire[] = [];

@@ -27,8 +27,9 @@ it("a client that is gone before its CONNACK leaves no session that stays attend
 it("a client that is gone while its will is stored is not kept", async () => {
   const ground = await openGround();
   const { broker } = ground;
-  const { putWill } = broker.persistence as { putWill(client: EngineClient, will: object): Promise<void> };
-  Object.assign(broker.persistence, {
+  const persistence = broker.persistence as { putWill(client: EngineClient, will: object): Promise<void> };
+  const putWill = persistence.putWill.bind(persistence);
+  Object.assign(persistence, {
     async putWill(client: EngineClient, will: object) {
       client.close();
       await putWill(client, will);
@@ -55,8 +56,9 @@ it("of one client id there is one connection, also when the one before it ends a
   const isSecond = (client: EngineClient): boolean => client !== old;
   broker.once("client", (client: EngineClient) => expect(isSecond(client)).toBe(true));
   // it has begun to end, and has not ended, when the next one is registered
-  const { delWill } = broker.persistence as { delWill(client: EngineClient): Promise<void> };
-  Object.assign(broker.persistence, {
+  const persistence = broker.persistence as { delWill(client: EngineClient): Promise<void> };
+  const delWill = persistence.delWill.bind(persistence);
+  Object.assign(persistence, {
     delWill(client: EngineClient) {
       const deleted = delWill(client);
       if (isSecond(client)) old.close();

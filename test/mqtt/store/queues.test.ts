@@ -104,6 +104,31 @@ describe("a queue", () => {
     ]);
   });
 
+  it("loses what was removed, in whatever order and beside others, and nothing else", async () => {
+    const { store, db } = await openStore();
+    await subscribe(store, "c", ["c", 1], ["both", 1]);
+    await subscribe(store, "d", ["d", 1], ["both", 1]);
+    const topics = ["c", "c", "d", "c", "both", "d", "c", "d", "c", "both", "c", "c"];
+    for (const topic of topics) store.accept(message(topic));
+    const [ofC, ofD] = [await attach(store, "c"), await attach(store, "d")];
+    const [inC, inD] = [ofC.take(99), ofD.take(99)];
+    // runs, a gap, backwards, one between those of another
+    for (const sequence of [1, 2, 4, 9]) ofC.remove(inC[sequence - 1]!);
+    for (const sequence of [5, 4, 1]) ofD.remove(inD[sequence - 1]!);
+    for (const sequence of [7, 6]) ofC.remove(inC[sequence - 1]!);
+    store.retain(message("written"));
+    await durable(store);
+    const left = db.prepare("SELECT session, group_concat(sequence) AS left FROM queue GROUP BY session").raw().all();
+    expect(left).toEqual([
+      [1, "3,5,8"],
+      [2, "2,3"],
+    ]);
+    const messages = db.prepare("SELECT id FROM message ORDER BY id").pluck().all();
+    // the first of both waits for c no more, and the second for neither of them
+    expect(messages).toEqual([4, 5, 6, 7, 11]);
+    expect([store.sizes.queued, rows(db, "message")]).toEqual([5, 5]);
+  });
+
   it("gives nothing before it is on disk that its client is there", async () => {
     const { store } = await openStore();
     await subscribe(store, "c", ["t", 1]);
