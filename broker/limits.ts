@@ -60,6 +60,8 @@ export const highestLimits: Readonly<Record<keyof PosternLimits, number>> = {
   sessionSeconds: tenYearsSeconds,
   retainedTopics: 100 * million,
   retainedPerClient: 100 * million,
+  retainedBytes: 2 ** 40,
+  retainedBytesPerClient: 2 ** 40,
 
   strangers: million,
   strangersPerAddress: million,

@@ -71,6 +71,7 @@ export function openMetrics(): Metrics {
     "store-bytes": 0,
     "retained-topics": 0,
     "retained-of-client": 0,
+    "retained-bytes": 0,
   };
 
   const registers = [registry];

@@ -44,7 +44,13 @@ export interface Receipt {
 
 /** Why a message was not kept. */
 export type StoreDrop =
-  "queue-messages" | "queue-bytes" | "queue-age" | "store-bytes" | "retained-topics" | "retained-of-client";
+  | "queue-messages"
+  | "queue-bytes"
+  | "queue-age"
+  | "store-bytes"
+  | "retained-topics"
+  | "retained-of-client"
+  | "retained-bytes";
 
 /** The part of the durable store that the engine uses itself. */
 export interface DurableStore {

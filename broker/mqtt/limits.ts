@@ -56,6 +56,9 @@ export interface StoreLimits {
   /** Topics with a retained message, in all and of one client. */
   readonly retainedTopics: number;
   readonly retainedPerClient: number;
+  /** Bytes of the payloads of retained messages, in all and of one client. */
+  readonly retainedBytes: number;
+  readonly retainedBytesPerClient: number;
 }
 
 /** Everything that the engine room limits. */
@@ -90,4 +93,6 @@ export const defaultLimits: EngineLimits = {
   sessionSeconds: 7 * 24 * 3600,
   retainedTopics: 200_000,
   retainedPerClient: 10_000,
+  retainedBytes: 1024 * 1024 * 1024,
+  retainedBytesPerClient: 64 * 1024 * 1024,
 };

@@ -19,6 +19,10 @@ export interface RetainableMessage {
   readonly clientId?: string | undefined;
 }
 
+interface Weight {
+  readonly bytes: number;
+}
+
 interface RetainedRow {
   readonly payload: Buffer | string;
   readonly qos: 0 | 1 | 2;
@@ -36,6 +40,13 @@ const upsert = `INSERT INTO retained (topic, payload, qos, publisher, further) V
   ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, publisher = excluded.publisher,
   further = excluded.further`;
 const select = "SELECT payload, qos, further FROM retained WHERE topic = ?";
+const selectBytes = "SELECT octet_length(payload) AS bytes FROM retained WHERE topic = ?";
+
+/** What one client has. */
+interface Share {
+  topics: number;
+  bytes: number;
+}
 
 /** All retained messages. */
 export class Retained {
@@ -45,24 +56,25 @@ export class Retained {
   readonly #tellDrop: TellDrop;
   /** Topics, each with the client that published it, without the suffix of its id. */
   readonly #topics = new TopicTree<string>();
-  readonly #byPublisher = new Map<string, number>();
+  readonly #byPublisher = new Map<string, Share>();
+  #bytes = 0;
 
   constructor(db: Database, batch: Batch, options: { limits: StoreLimits; tellDrop: TellDrop }) {
     this.#db = db;
     this.#batch = batch;
     this.#limits = options.limits;
     this.#tellDrop = options.tellDrop;
-    const rows = db.prepare("SELECT topic, publisher FROM retained").iterate() as IterableIterator<{
-      topic: string;
-      publisher: string | null;
-    }>;
+    const rows = db
+      .prepare("SELECT topic, publisher, octet_length(payload) AS bytes FROM retained")
+      .iterate() as IterableIterator<{ topic: string; publisher: string | null; bytes: number }>;
     // one string for all topics of a publisher
     const publishers = new Map<string, string>();
-    for (const { topic, publisher } of rows) {
+    for (const { topic, publisher, bytes } of rows) {
       const name = ownerOf(publisher ?? "");
       let shared = publishers.get(name);
       if (shared === undefined) publishers.set(name, (shared = name));
       this.#set(topic, shared);
+      this.#weigh(shared, bytes);
     }
   }
 
@@ -76,10 +88,17 @@ export class Retained {
     const publisher = this.#topics.get(topic);
     const owner = ownerOf(clientId);
     if (payload.length === 0) return publisher !== undefined;
+    const { retainedTopics, retainedPerClient, retainedBytes, retainedBytesPerClient } = this.#limits;
+    const share = owner === "" ? undefined : this.#byPublisher.get(owner);
+    const bytes = Buffer.byteLength(payload);
+    // what is replaced makes room
+    const more = (owned: boolean): number => bytes - (owned && publisher !== undefined ? this.#bytesOf(topic) : 0);
     let why: StoreDrop | undefined;
-    if (publisher === undefined && this.#topics.size >= this.#limits.retainedTopics) why = "retained-topics";
-    else if (owner !== "" && publisher !== owner && this.#count(owner) >= this.#limits.retainedPerClient) {
-      why = "retained-of-client";
+    if (publisher === undefined && this.#topics.size >= retainedTopics) why = "retained-topics";
+    else if (publisher !== owner && (share?.topics ?? 0) >= retainedPerClient) why = "retained-of-client";
+    else if (this.#bytes + bytes > retainedBytes && this.#bytes + more(true) > retainedBytes) why = "retained-bytes";
+    else if (owner !== "" && (share?.bytes ?? 0) + bytes > retainedBytesPerClient) {
+      if ((share?.bytes ?? 0) + more(publisher === owner) > retainedBytesPerClient) why = "retained-of-client";
     }
     if (why !== undefined) this.#tellDrop(why, clientId);
     return why === undefined;
@@ -90,15 +109,19 @@ export class Retained {
     const { topic, payload, qos, clientId = "" } = message;
     const previous = this.#topics.get(topic);
     const owner = ownerOf(clientId);
-    if (payload.length === 0) {
-      this.#set(topic, undefined);
-      this.#batch.onRollback(() => this.#set(topic, previous));
+    const before = previous === undefined ? 0 : this.#bytesOf(topic);
+    const isRemoved = payload.length === 0;
+    const bytes = Buffer.byteLength(payload);
+    const turn = (from: string | undefined, to: string | undefined, less: number, more: number): void => {
+      if (from !== undefined) this.#weigh(from, -less);
+      this.#set(topic, to);
+      if (to !== undefined) this.#weigh(to, more);
+    };
+    turn(previous, isRemoved ? undefined : owner, before, bytes);
+    this.#batch.onRollback(() => turn(isRemoved ? undefined : owner, previous, bytes, before));
+    if (isRemoved) {
       statement(this.#db, "DELETE FROM retained WHERE topic = ?").run(topic);
       return;
-    }
-    if (previous !== owner) {
-      this.#set(topic, owner);
-      this.#batch.onRollback(() => this.#set(topic, previous));
     }
     statement(this.#db, upsert).run(topic, payload, qos, clientId === "" ? null : clientId, furtherOf(message));
   }
@@ -132,8 +155,15 @@ export class Retained {
     });
   }
 
-  #count(publisher: string): number {
-    return this.#byPublisher.get(publisher) ?? 0;
+  #bytesOf(topic: string): number {
+    return statement<Weight>(this.#db, selectBytes).get(topic)?.bytes ?? 0;
+  }
+
+  /** Counts bytes of a client that has, or is about to have, a message. */
+  #weigh(publisher: string, bytes: number): void {
+    this.#bytes += bytes;
+    const share = this.#byPublisher.get(publisher);
+    if (share !== undefined) share.bytes += bytes;
   }
 
   /** Notes whose the message of a topic is; undefined: there is none. */
@@ -141,14 +171,15 @@ export class Retained {
     const previous = this.#topics.get(topic);
     if (previous === publisher) return;
     if (previous !== undefined) {
-      const count = this.#count(previous) - 1;
-      if (count === 0) this.#byPublisher.delete(previous);
-      else this.#byPublisher.set(previous, count);
+      const share = this.#byPublisher.get(previous)!;
+      if (--share.topics === 0) this.#byPublisher.delete(previous);
     }
     if (publisher === undefined) this.#topics.delete(topic);
     else {
       this.#topics.set(topic, publisher);
-      this.#byPublisher.set(publisher, this.#count(publisher) + 1);
+      const share = this.#byPublisher.get(publisher);
+      if (share === undefined) this.#byPublisher.set(publisher, { topics: 1, bytes: 0 });
+      else share.topics++;
     }
   }
 }

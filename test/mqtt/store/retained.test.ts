@@ -57,6 +57,31 @@ describe("the limits of retained messages", () => {
   });
 });
 
+describe("the limits of their bytes", () => {
+  it("are of one client with its suffixes, and of all, and what is replaced makes room", async () => {
+    const limits = { retainedBytes: 25, retainedBytesPerClient: 10 };
+    const { store, drops, file } = await openStore({ limits });
+    const accept = (topic: string, payload: string, clientId: string) =>
+      store.accept(retained(topic, payload, clientId));
+    expect([accept("1", "12345678", "p"), accept("2", "123", "p:x")]).toEqual([true, false]);
+    expect([accept("1", "0123456789", "p:x"), accept("1", "01234567890", "p")]).toEqual([true, false]);
+    expect([accept("3", "0123456789", "q"), accept("4", "012345", "r"), accept("4", "01234", "r")]).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    // the topic of another: its bytes are that one's no longer
+    expect([accept("3", "1", "r"), accept("5", "123456789", "q")]).toEqual([true, true]);
+    expect(drops).toEqual(["retained-of-client", "retained-of-client", "retained-bytes"]);
+    await durable(store);
+    store.close();
+    const again = (await openStore({ file, limits })).store;
+    expect(again.accept(retained("6", "1", "p"))).toBe(false);
+    expect(again.accept(retained("1", "", "p"))).toBe(true);
+    expect(again.accept(retained("6", "0123456789", "p"))).toBe(true);
+  });
+});
+
 describe("with 100,000 topics", () => {
   it("a topic is looked up by reading one row, and a filter by reading those that match", async () => {
     const { store, db } = await openStore();
