@@ -294,7 +294,8 @@ export class Outbound {
       this.write(writeAcknowledgement(packetType.pubrel, packetId));
       return true;
     }
-    const message: Message = { ...messageOf(entry), brokerId: client.broker.id };
+    const { topic, payload, retain } = entry;
+    const message: Message = { cmd: "publish", topic, payload, qos, retain, dup: false, brokerId: client.broker.id };
     if (!client.broker.authorizeForward(client, message)) {
       if (client.closed || !this.#desk.isRefused(client, entry.topic)) return false;
       queue.remove(entry);
@@ -428,8 +429,4 @@ export class Outbound {
 function uncork(outbound: Outbound, conn: EngineClient["conn"]): void {
   outbound.uncorked();
   conn.uncork();
-}
-
-function messageOf({ topic, payload, qos, retain }: Entry): Message {
-  return { cmd: "publish", topic, payload, qos, retain, dup: false };
 }
