@@ -2,9 +2,8 @@
  * What leaves for one client: messages of QoS 0 as they come, messages of QoS 1 and 2 within a window of unacknowledged
  * ones, those of a stored session out of its queue in the store and nowhere else (MQTT 3.1.1, sections 4.3, 4.4, 4.6).
  *
- * A client that reads slowly hurts itself. While bytes wait for it beyond a mark, whoever publishes to it waits, for a
- * moment; after that it is behind until it has caught up, and nobody waits for it: QoS 0 is dropped, QoS 1 and 2
- * wait in its queue as long as that has room. One that reads nothing at all is disconnected.
+ * A client that reads slowly hurts itself (`pace.ts`): while it is behind, QoS 0 is dropped, and QoS 1 and 2 wait in its queue
+ * as long as that has room.
  */
 import { Refusal } from "../../shared/refusal.ts";
 import type { EngineClient } from "./aedes-client.ts";
@@ -13,6 +12,10 @@ import type { DeliveryLimits } from "./limits.ts";
 import { notTaken } from "./message.ts";
 import type { Message } from "./message.ts";
 import type { EngineMeter } from "./meter.ts";
+import { InFlight } from "./in-flight.ts";
+import type { Sent } from "./in-flight.ts";
+import { Pace } from "./pace.ts";
+import type { GoOn, Paced } from "./pace.ts";
 import { packetType, writeAcknowledgement, writePublish } from "./publish-frame.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { WaitingLine } from "./waiting-line.ts";
@@ -29,50 +32,24 @@ export interface OutboundDesk {
   readonly store?: DurableStore | undefined;
 }
 
-const nothing = Buffer.alloc(0);
-
-/** A PUBLISH of QoS 1 or 2 that was sent and is not acknowledged. `entry`: of a stored session. */
-interface InFlight {
-  readonly qos: 1 | 2;
-  readonly entry: Entry | undefined;
-  isReleased: boolean;
-}
-
-type Done = (outcome?: unknown) => void;
-
 /** One client's way out. */
-export class Outbound {
+export class Outbound implements Paced {
   readonly client: EngineClient;
   readonly subscriptions: Subscriptions;
   readonly #desk: OutboundDesk;
+  readonly #pace: Pace;
+  readonly #inFlight = new InFlight();
   #store: DurableStore | undefined;
-  /** Made when the first is sent: most clients only publish. */
-  #inFlight: Map<number, InFlight> | undefined;
   #queue: SessionQueue | undefined;
   #waiting: WaitingLine | undefined;
-  #held: Done[] | undefined;
-  #patient: Done[] | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #isBehind = false;
   #isCorked = false;
-  #nextPacketId = 1;
-  /** Bytes handed to the connection; less what it has not written, what left. */
-  #handed = 0;
-  #leftAtLook = 0;
-  #acknowledged = 0;
-  /** What it had read and acknowledged when somebody began to wait for it. */
-  #leftAtHold = 0;
-  #acknowledgedAtHold = 0;
-  /** What of it is to have left before somebody goes on, and how much had left when that was last looked at. */
-  #leaving = 0;
-  #leftAtWait = 0;
-  #patience: NodeJS.Timeout | undefined;
   #lastBroker: string | undefined;
   #lastCounter: number | undefined;
 
   constructor(client: EngineClient, desk: OutboundDesk) {
     this.client = client;
     this.#desk = desk;
+    this.#pace = new Pace(this, desk.limits);
     this.subscriptions = new Subscriptions(this);
     client.subscriptions = this.subscriptions.record;
     client.conn.on("drain", () => this.#flush());
@@ -80,7 +57,7 @@ export class Outbound {
 
   /** Whether the client is there and keeps up. */
   get isReady(): boolean {
-    return !this.client.closed && this.client.connackSent && !this.#isBehind;
+    return !this.client.closed && this.client.connackSent && !this.#pace.isBehind;
   }
 
   /** Takes QoS 1 and 2 from its stored queue, or will when its CONNACK has left. */
@@ -111,21 +88,18 @@ export class Outbound {
 
   /** The connection is over. */
   end(): void {
-    clearTimeout(this.#timer);
-    clearTimeout(this.#patience);
     this.#queue?.detach();
     this.#waiting = undefined;
-    this.#inFlight?.clear();
-    this.#release();
-    this.#releasePatient();
+    this.#inFlight.clear();
+    this.#pace.end();
   }
 
   /** Delivers a routed message, at the highest QoS of the filters that match it. */
-  deliver(message: Message, given: Done): void {
+  deliver(message: Message, given: GoOn): void {
     const { client } = this;
     // retained messages, which a new subscription brings, name no broker; whoever brings them knows of no groups
     const isRetained = message.retain && !message.brokerId;
-    const done: Done = isRetained ? () => given() : given;
+    const done: GoOn = isRetained ? () => given() : given;
     if (client.closed || !client.connackSent) return done(notTaken);
     // a message that matches several filters arrives once for each, one after the other
     const { brokerId, brokerCounter } = message;
@@ -134,14 +108,14 @@ export class Outbound {
     this.#lastCounter = brokerCounter;
 
     const qos = message.qos === 0 ? 0 : this.subscriptions.qosOf(message.topic, message.qos);
-    if (qos > 0 && this.#queue !== undefined && !isRetained) return this.#hold(done);
+    if (qos > 0 && this.#queue !== undefined && !isRetained) return this.#pace.hold(done);
 
     const allowed = client.broker.authorizeForward(client, message);
     if (!allowed || client.closed) return done(notTaken);
     if (qos === 0) this.#deliverAtMostOnce(allowed, isRetained, done);
     else if (this.#queue !== undefined) {
       this.#store!.enqueue(client.id, { ...allowed, qos });
-      this.#wait(done);
+      this.#pace.wait(done);
     } else this.#deliverAcknowledged(allowed, qos, isRetained, done);
   }
 
@@ -155,7 +129,7 @@ export class Outbound {
       // everything of one turn leaves together
       process.nextTick(uncork, this, conn);
     }
-    this.#handed += bytes.length;
+    this.#pace.handed(bytes.length);
     conn.write(bytes);
   }
   uncorked(): void {
@@ -164,7 +138,7 @@ export class Outbound {
 
   /** Resolves when the client has room for a retained message, or is gone. */
   async room(): Promise<void> {
-    while (!this.client.closed && this.#isFull()) await new Promise<void>((resolve) => this.#wait(() => resolve()));
+    while (!this.client.closed && this.isFull) await new Promise<void>((resolve) => this.#pace.wait(() => resolve()));
   }
 
   /** More was written than its connection takes at once. */
@@ -174,34 +148,24 @@ export class Outbound {
 
   /** Calls back when all that was written has left; a client that lets nothing leave for long is disconnected. */
   whenLeft(done: () => void): void {
-    if (++this.#leaving === 1) this.#waitForReader();
-    this.client.conn.write(nothing, () => {
-      if (--this.#leaving === 0) clearTimeout(this.#patience);
-      done();
-    });
+    this.#pace.whenLeft(done);
   }
 
-  #waitForReader(): void {
-    this.#leftAtWait = this.#left;
-    this.#patience = setTimeout(() => {
-      if (this.#left === this.#leftAtWait) this.#endUnread();
-      else this.#waitForReader();
-    }, this.#desk.limits.stallMilliseconds);
-    this.#patience.unref();
+  giveUp(): void {
+    this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
   }
 
   /** PUBACK. */
   acknowledged(packetId: number): void {
-    const sent = this.#inFlight?.get(packetId);
+    const sent = this.#inFlight.get(packetId);
     if (sent?.qos === 1) this.#complete(packetId, sent);
   }
 
   /** PUBREC; what follows is PUBREL, also for one that is not known any more. */
   received(packetId: number): void {
-    const sent = this.#inFlight?.get(packetId);
+    const sent = this.#inFlight.get(packetId);
     const release = (): void => this.write(writeAcknowledgement(packetType.pubrel, packetId));
     if (sent?.qos !== 2) return release();
-    sent.isReleased = true;
     if (sent.entry === undefined) return release();
     this.#queue!.release(sent.entry);
     this.#store!.whenDurable((error) => {
@@ -212,44 +176,44 @@ export class Outbound {
 
   /** PUBCOMP. */
   completed(packetId: number): void {
-    const sent = this.#inFlight?.get(packetId);
+    const sent = this.#inFlight.get(packetId);
     if (sent?.qos === 2) this.#complete(packetId, sent);
   }
 
-  #complete(packetId: number, sent: InFlight): void {
-    this.#acknowledged++;
-    this.#inFlight?.delete(packetId);
+  #complete(packetId: number, sent: Sent): void {
+    this.#pace.acknowledged();
+    this.#inFlight.delete(packetId);
     if (sent.entry !== undefined) this.#queue?.remove(sent.entry);
     this.#flush();
   }
 
-  #deliverAtMostOnce(message: Message, isRetained: boolean, done: Done): void {
+  #deliverAtMostOnce(message: Message, isRetained: boolean, done: GoOn): void {
     const { meter, limits } = this.#desk;
     if (this.client.conn.writableLength >= limits.sendBytes) {
-      if (isRetained) return this.#wait(() => this.#deliverAtMostOnce(message, true, done));
+      if (isRetained) return this.#pace.wait(() => this.#deliverAtMostOnce(message, true, done));
       meter.dropped("slow-reader");
-      this.#fallBehind();
+      this.#pace.fallBehind();
       return done(notTaken);
     }
     this.#publish(message, { qos: 0, retain: message.retain });
-    if (isRetained) this.#wait(done);
-    else this.#hold(done);
+    if (isRetained) this.#pace.wait(done);
+    else this.#pace.hold(done);
   }
 
-  #deliverAcknowledged(message: Message, qos: 1 | 2, isRetained: boolean, done: Done): void {
+  #deliverAcknowledged(message: Message, qos: 1 | 2, isRetained: boolean, done: GoOn): void {
     const waiting = (this.#waiting ??= new WaitingLine(this.#desk.limits));
     if (!waiting.isEmpty || !this.#hasRoom()) {
       if (isRetained && !waiting.hasRoom) {
-        return this.#wait(() => this.#deliverAcknowledged(message, qos, true, done));
+        return this.#pace.wait(() => this.#deliverAcknowledged(message, qos, true, done));
       }
       if (!waiting.push(message, qos)) {
         this.#desk.meter.dropped("waiting-full");
-        this.#fallBehind();
+        this.#pace.fallBehind();
         return done(notTaken);
       }
     } else this.#send(message, qos);
-    if (isRetained) this.#wait(done);
-    else this.#hold(done);
+    if (isRetained) this.#pace.wait(done);
+    else this.#pace.hold(done);
   }
 
   /** Sends what may go now. */
@@ -263,22 +227,16 @@ export class Outbound {
       if (allowed) this.#send(allowed, next.qos);
     }
     if (this.#queue !== undefined) this.#flushQueue(this.#queue);
-    if (this.#isFull()) return;
-    if (this.#isBehind && this.client.conn.writableLength === 0) {
-      this.#isBehind = false;
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-    }
-    this.#release();
-    this.#releasePatient();
+    if (this.isFull) return;
+    this.#pace.eased();
   }
 
   /** Takes several at a time: what waits on disk is read in one go. */
   #flushQueue(queue: SessionQueue): void {
     const { window } = this.#desk.limits;
     while (this.#hasRoom()) {
-      const room = window - this.#inFlightCount;
-      if (room < window / 4 && this.#inFlightCount > 0) return;
+      const room = window - this.#inFlight.size;
+      if (room < window / 4 && this.#inFlight.size > 0) return;
       const entries = queue.take(room);
       if (entries.length === 0) return;
       for (const entry of entries) if (!this.#sendEntry(queue, entry)) return;
@@ -290,7 +248,7 @@ export class Outbound {
     const { client } = this;
     const { packetId, qos, isReleased } = entry;
     if (isReleased) {
-      this.#note(packetId, { qos: 2, entry, isReleased });
+      this.#inFlight.set(packetId, { qos: 2, entry });
       this.write(writeAcknowledgement(packetType.pubrel, packetId));
       return true;
     }
@@ -301,14 +259,14 @@ export class Outbound {
       queue.remove(entry);
       return true;
     }
-    this.#note(packetId, { qos, entry, isReleased });
+    this.#inFlight.set(packetId, { qos, entry });
     this.#publish(message, { qos, retain: entry.retain, isRepeated: entry.wasSent, packetId });
     return true;
   }
 
   #send(message: Message, qos: 1 | 2): void {
-    const packetId = this.#takePacketId();
-    this.#note(packetId, { qos, entry: undefined, isReleased: false });
+    const packetId = this.#inFlight.takeId();
+    this.#inFlight.set(packetId, { qos, entry: undefined });
     this.#publish(message, { qos, retain: message.retain, packetId });
   }
 
@@ -317,112 +275,18 @@ export class Outbound {
     this.#desk.meter.sent(delivery.qos);
   }
 
-  #note(packetId: number, sent: InFlight): void {
-    (this.#inFlight ??= new Map()).set(packetId, sent);
-  }
-  get #inFlightCount(): number {
-    return this.#inFlight?.size ?? 0;
-  }
-
-  /** One that is not in use: the window is far smaller than their number. */
-  #takePacketId(): number {
-    while (this.#inFlight?.has(this.#nextPacketId) === true) this.#nextPacketId = (this.#nextPacketId % 65_535) + 1;
-    const packetId = this.#nextPacketId;
-    this.#nextPacketId = (packetId % 65_535) + 1;
-    return packetId;
-  }
-
   #hasRoom(): boolean {
     const { window, sendBytes } = this.#desk.limits;
-    return this.#inFlightCount < window && this.client.conn.writableLength < sendBytes;
+    return this.#inFlight.size < window && this.client.conn.writableLength < sendBytes;
   }
 
-  /** Whether publishers should wait a moment. */
-  #isFull(): boolean {
+  get isFull(): boolean {
     const { sendBytes } = this.#desk.limits;
     return (
       this.client.conn.writableLength >= sendBytes / 4 ||
       (this.#waiting !== undefined && this.#waiting.isHalfFull) ||
       (this.#queue !== undefined && this.#queue.isHalfFull)
     );
-  }
-
-  /** Lets a publisher go on: at once, or when the client has caught up a little, or after a moment. */
-  #hold(done: Done): void {
-    if (this.#isBehind || !this.#isFull()) return done();
-    (this.#held ??= []).push(done);
-    if (this.#timer === undefined) this.#limitHold();
-  }
-
-  /** Whoever waits goes on after a moment, unless the client is quick and there was only much for it. */
-  #limitHold(): void {
-    const { holdMilliseconds, sendBytes, waitingMessages } = this.#desk.limits;
-    this.#leftAtHold = this.#left;
-    this.#acknowledgedAtHold = this.#acknowledged;
-    this.#timer = setTimeout(() => {
-      const isQuick =
-        this.#left - this.#leftAtHold >= sendBytes / 8 ||
-        this.#acknowledged - this.#acknowledgedAtHold >= waitingMessages / 8;
-      if (isQuick) this.#limitHold();
-      else this.#fallBehind();
-    }, holdMilliseconds);
-  }
-
-  /** Bytes that have left the process. */
-  get #left(): number {
-    return this.#handed - this.client.conn.writableLength;
-  }
-
-  /** For retained messages, of which one follows the other: goes on when there is room again. */
-  #wait(done: Done): void {
-    if (!this.#isFull()) return done();
-    (this.#patient ??= []).push(done);
-  }
-
-  #release(): void {
-    const held = this.#held;
-    if (held === undefined) return;
-    this.#held = undefined;
-    if (!this.#isBehind) {
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-    }
-    for (const done of held) done();
-  }
-
-  #releasePatient(): void {
-    const patient = this.#patient;
-    if (patient === undefined) return;
-    this.#patient = undefined;
-    for (const done of patient) setImmediate(done);
-  }
-
-  /** Nobody waits for the client from here on, until it has caught up; it is watched instead. */
-  #fallBehind(): void {
-    if (this.client.closed || this.#isBehind) return;
-    this.#isBehind = true;
-    this.#leftAtLook = -1;
-    this.#release();
-    clearTimeout(this.#timer);
-    this.#watch();
-  }
-
-  #watch(): void {
-    const left = this.#left;
-    if (this.client.conn.writableLength > 0 && left === this.#leftAtLook) return this.#endUnread();
-    this.#leftAtLook = left;
-    this.#timer = setTimeout(() => this.#look(), this.#desk.limits.stallMilliseconds);
-    this.#timer.unref();
-  }
-
-  #endUnread(): void {
-    this.#desk.end(this.client, new Refusal("limit.reached", "the client does not read"));
-  }
-
-  #look(): void {
-    this.#timer = undefined;
-    if (this.client.closed || !this.#isBehind) return;
-    this.#watch();
   }
 }
 
