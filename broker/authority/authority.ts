@@ -7,7 +7,7 @@ import { ensureSigningKey } from "../registry/signing-keys.ts";
 import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
 import { defaultLimits, type AuthorityContext, type AuthorityLimits, type BrokerAddresses } from "./context.ts";
 import { openHttpServer } from "./http.ts";
-import type { ReadMetrics } from "./metrics-route.ts";
+import type { ReadMetrics } from "./context.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {

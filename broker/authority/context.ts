@@ -4,7 +4,9 @@
 import type { Logger } from "pino";
 import type { Registry } from "../registry/registry.ts";
 import type { CertificateAuthority } from "./certificates.ts";
-import type { ReadMetrics } from "./metrics-route.ts";
+
+/** What a scrape gives: a text and what it is. */
+export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string }>;
 
 /** Where the token endpoint answers; metadata names the first. */
 export const tokenPaths = ["/token", "/get-access-token"] as const;

@@ -9,9 +9,6 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { createAdminCheck } from "./admin-key.ts";
 import type { AuthorityContext } from "./context.ts";
 
-/** What a scrape gives: a text and what it is. */
-export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string }>;
-
 const loopback: ReadonlySet<string> = new Set(["127.0.0.1", "::1", "::ffff:127.0.0.1"]);
 
 /** Registers the route where there are metrics. */

@@ -2,8 +2,10 @@
  * What the gate counts, told to whoever makes metrics of it. Words of closed lists alone: no client, no address, no topic.
  */
 import type { Reason } from "../../shared/refusal.ts";
-import type { Gateway } from "./report.ts";
 import type { Rights } from "./session.ts";
+
+/** Where a refusal happened: the five gates, the token topic, and before all of them the arrival and the wire. */
+export type Gateway = "connect" | "publish" | "subscribe" | "deliver" | "will" | "authz-info" | "arrival" | "wire";
 
 /** Told of what happens; must return at once and never throw. */
 export interface GateMeter {

@@ -13,10 +13,7 @@ import { readPeer } from "./connection.ts";
 import type { Connection } from "./connection.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
-import type { GateMeter } from "./meter.ts";
-
-/** Where a refusal happened: the five gates, the token topic, and before all of them the arrival and the wire. */
-export type Gateway = "connect" | "publish" | "subscribe" | "deliver" | "will" | "authz-info" | "arrival" | "wire";
+import type { Gateway, GateMeter } from "./meter.ts";
 
 /** Counts and logs what was thrown and gives it back as a Refusal. `isTold`: the peer learns the id. */
 export type Report = (error: unknown, client: object | null, at: Gateway, topic?: string, isTold?: boolean) => Refusal;

@@ -12,7 +12,7 @@ import { pino } from "pino";
 import { startAuthority } from "../../broker/authority/authority.ts";
 import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
 import type { AuthorityLimits, BrokerAddresses } from "../../broker/authority/context.ts";
-import type { ReadMetrics } from "../../broker/authority/metrics-route.ts";
+import type { ReadMetrics } from "../../broker/authority/context.ts";
 import { spki, toPem } from "../../broker/authority/x509.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
