@@ -7,8 +7,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Reason } from "../shared/refusal.ts";
 import { monitorEventLoop } from "./event-loop-delay.ts";
-import type { GateMeter } from "./gate/meter.ts";
-import type { Gateway } from "./gate/meter.ts";
+import type { GateMeter, Gateway } from "./gate/meter.ts";
 import type { Drop, EngineMeter } from "./mqtt/meter.ts";
 import { readVersion } from "./version.ts";
 

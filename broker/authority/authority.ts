@@ -5,9 +5,14 @@ import type { Logger } from "pino";
 import type { Registry } from "../registry/registry.ts";
 import { ensureSigningKey } from "../registry/signing-keys.ts";
 import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
-import { defaultLimits, type AuthorityContext, type AuthorityLimits, type BrokerAddresses } from "./context.ts";
+import {
+  defaultLimits,
+  type AuthorityContext,
+  type AuthorityLimits,
+  type BrokerAddresses,
+  type ReadMetrics,
+} from "./context.ts";
 import { openHttpServer } from "./http.ts";
-import type { ReadMetrics } from "./context.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {

@@ -92,7 +92,8 @@ export function openConnect({ desk, wills, report, meter, log, isGuarded, mayKee
     preConnect(client, packet, done) {
       let refusal: Refusal | null = null;
       try {
-        if (!isGuarded(client)) throw new Error("a connection that did not come in through the wire guard");
+        if (!isGuarded(client))
+          throw new Error("not through the wire guard: listen with guard(broker, gate).handle, not with broker.handle");
         packets.set(client, packet);
         // an anonymous client gets an id that is nobody's before the broker looks anything up by it
         const presentsNothing = (packet.username ?? "") === "" && (packet.password?.length ?? 0) === 0;

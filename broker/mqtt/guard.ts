@@ -43,7 +43,12 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
   const limits: EngineLimits = { ...defaultLimits, ...options.limits };
   const meter = options.meter ?? noMeter;
   const missing = missingPieces(broker, gate).filter((piece) => options.without?.includes(piece) !== true);
-  if (missing.length > 0) throw new TypeError(`this broker has no ${missing.join(" and no ")} of ours`);
+  if (missing.length > 0) {
+    throw new TypeError(
+      `this broker lacks our ${missing.join(" and our ")}: make it with the gate's options as they are, ` +
+        "or name in `without` what it is to do without",
+    );
+  }
 
   const store = storeOf(broker.persistence);
   const lines = new WeakMap<object, Line>();

@@ -100,7 +100,6 @@ export function guardStore(
   if (inner.cleanIncoming !== undefined) {
     // also called for who goes before it is decided whether it is whose name it uses
     guarded.cleanIncoming = (client) =>
-      // oxlint-disable-next-line eslint/no-underscore-dangle
       client._authorized === false ? Promise.resolve() : inner.cleanIncoming!(client);
   }
   return { ...boundOf(inner), ...guarded };

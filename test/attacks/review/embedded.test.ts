@@ -151,7 +151,7 @@ it("a program that puts no guard before its broker serves nobody, and the log sa
 it.each(["preConnect", "authenticate", "authorizePublish", "authorizeSubscribe", "authorizeForward"])(
   "a guard does not stand before a broker whose %s is not the gate's",
   async (hook) => {
-    await expect(run({ change: { [hook]: () => undefined } })).rejects.toThrow("no gate of ours");
+    await expect(run({ change: { [hook]: () => undefined } })).rejects.toThrow("lacks our gate");
   },
 );
 
@@ -159,7 +159,7 @@ it.each([
   ["emitter", { stockEmitter: true }],
   ["store", { stockStore: true }],
 ])("a guard does not stand before a broker with another %s that nobody named", async (piece, choice) => {
-  await expect(run(choice)).rejects.toThrow(`no ${piece} of ours`);
+  await expect(run(choice)).rejects.toThrow(`lacks our ${piece}`);
 });
 
 it("a broker that fails is logged, and does not end a program that does not listen", async () => {
