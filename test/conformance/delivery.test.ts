@@ -1,10 +1,10 @@
 /** MQTT 3.1.1, sections 3.3, 3.8.4 and 4.6: which messages arrive, at which QoS, and in which order. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { IPublishPacket, Packet, QoS } from "mqtt-packet";
+import type { Packet, QoS } from "mqtt-packet";
 import type { Wire } from "../gate/wire.ts";
 import { frame, number, publishFrame, subscribeFrame } from "./frames.ts";
-import { openRoom, payloadsUntil, receive, receiveUntil, verdict } from "./room.ts";
-import type { Credentials, Room } from "./room.ts";
+import { idsOf, nextMessage, openRoom, payloadsUntil, receive, receiveUntil, verdict } from "./room.ts";
+import type { Room } from "./room.ts";
 
 let room: Room;
 let sender: Wire;
@@ -13,16 +13,6 @@ beforeAll(async () => {
   sender = await room.enter();
 });
 afterAll(() => room.close());
-
-const resume = (credentials: Credentials) => room.enter({ ...credentials, clean: false });
-const idsOf = (packets: readonly Packet[]) => packets.map(({ messageId }) => messageId);
-const nextMessage = (wire: Wire) => wire.next<IPublishPacket>("publish");
-
-async function readerOf(topic: string, qos: QoS = 2, clean = true): Promise<Wire> {
-  const reader = await room.enter({ clean });
-  await reader.subscribe([topic], qos);
-  return reader;
-}
 
 describe("a message", () => {
   const levels: QoS[] = [0, 1, 2];
@@ -33,7 +23,7 @@ describe("a message", () => {
     "MQTT-3.8.4-6, MQTT-3.3.4-1: comes at the lower QoS of the two (clean session %s, published %i, subscribed %i)",
     async (clean, qos, subscribed) => {
       const topic = room.newTopic();
-      const reader = await readerOf(topic, subscribed, clean);
+      const reader = await room.readerOf(topic, subscribed, clean);
       await sender.publish(topic, "once", { qos });
       expect(await receive(reader)).toMatchObject({ topic, payload: "once", qos: Math.min(qos, subscribed) });
       await sender.publish(topic, "end", { qos });
@@ -72,7 +62,7 @@ describe("a message", () => {
 
   it("MQTT-3.3.5-2: that is not authorized closes the connection and reaches nobody", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const wire = await room.enter({ allow: ["sub:#"] });
     expect(await verdict(wire, publishFrame(topic, "no", { qos: 1 }))).toBe("closed");
     expect(wire.all("puback")).toEqual([]);
@@ -82,14 +72,14 @@ describe("a message", () => {
 
   it("comes to its own sender as well", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     await reader.publish(topic, "mine", { qos: 2 });
     expect((await receive(reader)).payload).toBe("mine");
   });
 
   it("has its payload byte for byte", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic, 2, false);
+    const reader = await room.readerOf(topic, 2, false);
     const payload = Buffer.from(Array.from({ length: 512 }, (_, index) => index & 255));
     for (const qos of [0, 1, 2] as const) {
       await sender.publish(topic, payload, { qos });
@@ -110,7 +100,7 @@ describe("order", () => {
     "MQTT-4.6.0-5, MQTT-4.6.0-6: of QoS %i on a topic is that in which it was published (clean %s)",
     async (qos, clean) => {
       const topic = room.newTopic();
-      const reader = await readerOf(topic, qos, clean);
+      const reader = await room.readerOf(topic, qos, clean);
       const writer = await room.enter();
       const frames = Array.from({ length: 300 }, (_, index) =>
         publishFrame(topic, `${index}`, { qos, messageId: index + 1 }),
@@ -123,19 +113,19 @@ describe("order", () => {
   it("MQTT-4.6.0-1, MQTT-4.6.0-6: is the same when the client comes back in between", async () => {
     const topic = room.newTopic();
     const credentials = room.credentials();
-    let wire = await resume(credentials);
+    let wire = await room.resume(credentials);
     await wire.subscribe([topic], 1);
     for (let index = 0; index < 150; index++) await sender.publish(topic, `${index}`, { qos: 1 });
     await nextMessage(wire);
     wire.drop();
     for (let index = 150; index < 300; index++) await sender.publish(topic, `${index}`, { qos: 1 });
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     for (let index = 0; index < 300; index++) expect((await receive(wire)).payload).toBe(`${index}`);
   });
 
   it("MQTT-4.6.0-4: of PUBREL is that of PUBREC", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic, 2, false);
+    const reader = await room.readerOf(topic, 2, false);
     const ids: number[] = [];
     for (let count = 0; count < 5; count++) {
       await sender.publish(topic, "", { qos: 2 });

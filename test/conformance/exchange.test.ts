@@ -1,10 +1,10 @@
 /** MQTT 3.1.1, sections 3.4 to 3.7, 4.3 and 4.4: acknowledgements of QoS 1 and 2 in both directions, and repeats. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { IPublishPacket, Packet, QoS } from "mqtt-packet";
+import type { Packet } from "mqtt-packet";
 import type { Wire } from "../gate/wire.ts";
 import { frame, number, publishFrame } from "./frames.ts";
-import { openRoom, payloadsUntil, receive } from "./room.ts";
-import type { Credentials, Room } from "./room.ts";
+import { idsOf, nextMessage, openRoom, payloadsUntil, receive } from "./room.ts";
+import type { Room } from "./room.ts";
 
 let room: Room;
 let sender: Wire;
@@ -14,20 +14,10 @@ beforeAll(async () => {
 });
 afterAll(() => room.close());
 
-const resume = (credentials: Credentials) => room.enter({ ...credentials, clean: false });
-const idsOf = (packets: readonly Packet[]) => packets.map(({ messageId }) => messageId);
-const nextMessage = (wire: Wire) => wire.next<IPublishPacket>("publish");
-
-async function readerOf(topic: string, qos: QoS = 2, clean = true): Promise<Wire> {
-  const reader = await room.enter({ clean });
-  await reader.subscribe([topic], qos);
-  return reader;
-}
-
 describe("QoS 1 from a client", () => {
   it("MQTT-4.3.2-2: is delivered each time that it arrives, with DUP or without, once it was acknowledged", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     for (const dup of [false, true, false]) {
       sender.sendBytes(publishFrame(topic, `dup ${dup}`, { qos: 1, messageId: 500, dup }));
       expect(await sender.next("puback")).toMatchObject({ messageId: 500 });
@@ -38,7 +28,7 @@ describe("QoS 1 from a client", () => {
 
   it("MQTT-3.3.1-3: arrives without the DUP that it was sent with", async () => {
     const topic = room.newTopic();
-    const readers = [await readerOf(topic), await readerOf(topic, 1, false), await readerOf(topic, 0)];
+    const readers = [await room.readerOf(topic), await room.readerOf(topic, 1, false), await room.readerOf(topic, 0)];
     sender.sendBytes(publishFrame(topic, "again", { qos: 1, messageId: 501, dup: true }));
     await sender.next("puback");
     for (const reader of readers) expect(await receive(reader)).toMatchObject({ payload: "again", dup: false });
@@ -46,7 +36,7 @@ describe("QoS 1 from a client", () => {
 
   it("MQTT-4.6.0-2: is acknowledged in the order of arrival, stored or not", async () => {
     const topic = room.newTopic();
-    await readerOf(`${topic}/stored`, 1, false);
+    await room.readerOf(`${topic}/stored`, 1, false);
     const wire = await room.enter();
     const ids = Array.from({ length: 50 }, (_, index) => 1000 - index);
     const frames = ids.map((messageId) =>
@@ -65,7 +55,7 @@ describe("QoS 2 from a client", () => {
     "MQTT-4.3.3-2: is delivered once, however often it arrives before PUBREL (clean %s)",
     async (clean) => {
       const topic = room.newTopic();
-      const reader = await readerOf(topic);
+      const reader = await room.readerOf(topic);
       const wire = await room.enter({ clean });
       for (const dup of [false, true, true]) {
         wire.sendBytes(publishFrame(topic, "first", { qos: 2, messageId: 7, dup }));
@@ -85,13 +75,13 @@ describe("QoS 2 from a client", () => {
 
   it("MQTT-4.3.3-2: is delivered once when it is repeated on another connection of the session", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const credentials = room.credentials();
-    const wire = await resume(credentials);
+    const wire = await room.resume(credentials);
     wire.sendBytes(publishFrame(topic, "once", { qos: 2, messageId: 7 }));
     await wire.next("pubrec");
     wire.drop();
-    const back = await resume(credentials);
+    const back = await room.resume(credentials);
     back.sendBytes(publishFrame(topic, "once", { qos: 2, messageId: 7, dup: true }));
     await back.next("pubrec");
     back.send({ cmd: "pubrel", messageId: 7 });
@@ -102,7 +92,7 @@ describe("QoS 2 from a client", () => {
 
   it("MQTT-3.1.2-6: is another message on another connection without a stored session", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const credentials = room.credentials();
     for (const payload of ["one", "two"]) {
       const wire = await room.enter(credentials);
@@ -136,7 +126,7 @@ describe("QoS 1 to a client", () => {
     "MQTT-4.3.2-1: has an identifier of its own and no DUP, and is not sent again (clean %s)",
     async (clean) => {
       const topic = room.newTopic();
-      const reader = await readerOf(topic, 1, clean);
+      const reader = await room.readerOf(topic, 1, clean);
       await sender.publish(topic, "one", { qos: 1 });
       await sender.publish(topic, "two", { qos: 1 });
       const [one, two] = [await nextMessage(reader), await nextMessage(reader)];
@@ -149,7 +139,7 @@ describe("QoS 1 to a client", () => {
   it("MQTT-3.3.1-1, MQTT-4.4.0-1: comes again after a reconnect, with DUP, until it is acknowledged", async () => {
     const topic = room.newTopic();
     const credentials = room.credentials();
-    let wire = await resume(credentials);
+    let wire = await room.resume(credentials);
     await wire.subscribe([topic], 1);
     for (const payload of ["one", "two", "three"]) await sender.publish(topic, payload, { qos: 1 });
     const first = [await nextMessage(wire), await nextMessage(wire), await nextMessage(wire)];
@@ -158,7 +148,7 @@ describe("QoS 1 to a client", () => {
     await wire.settled();
     wire.drop();
 
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     const again = [await nextMessage(wire), await nextMessage(wire)];
     expect(again.map(({ payload, dup, messageId }) => [String(payload), dup, messageId])).toEqual([
       ["one", true, first[0]!.messageId],
@@ -168,7 +158,7 @@ describe("QoS 1 to a client", () => {
     await wire.settled();
     wire.drop();
 
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     await sender.publish(topic, "end", { qos: 1 });
     expect(await receive(wire)).toMatchObject({ payload: "end", dup: false });
   });
@@ -176,12 +166,12 @@ describe("QoS 1 to a client", () => {
   it("is not free for another message while it is not acknowledged", async () => {
     const topic = room.newTopic();
     const credentials = room.credentials();
-    let wire = await resume(credentials);
+    let wire = await room.resume(credentials);
     await wire.subscribe([topic], 1);
     await sender.publish(topic, "first", { qos: 1 });
     const { messageId } = await nextMessage(wire);
     wire.drop();
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     expect((await nextMessage(wire)).messageId).toBe(messageId);
     for (let count = 0; count < 30; count++) {
       await sender.publish(topic, `${count}`, { qos: 1 });
@@ -197,7 +187,7 @@ describe("QoS 2 to a client", () => {
     "MQTT-4.3.3-1: is released with the same identifier after PUBREC (clean %s)",
     async (clean) => {
       const topic = room.newTopic();
-      const reader = await readerOf(topic, 2, clean);
+      const reader = await room.readerOf(topic, 2, clean);
       await sender.publish(topic, "once", { qos: 2 });
       const { messageId, dup, qos } = await nextMessage(reader);
       expect([dup, qos]).toEqual([false, 2]);
@@ -214,20 +204,23 @@ describe("QoS 2 to a client", () => {
   it("is not ended by an acknowledgement of another kind", async () => {
     const topic = room.newTopic();
     const credentials = room.credentials();
-    const wire = await resume(credentials);
+    const wire = await room.resume(credentials);
     await wire.subscribe([topic], 2);
     await sender.publish(topic, "once", { qos: 2 });
     const { messageId } = await nextMessage(wire);
     wire.send({ cmd: "puback", messageId: messageId! });
     await wire.settled();
     wire.drop();
-    expect(await nextMessage(await resume(credentials))).toMatchObject({ payload: Buffer.from("once"), messageId });
+    expect(await nextMessage(await room.resume(credentials))).toMatchObject({
+      payload: Buffer.from("once"),
+      messageId,
+    });
   });
 
   it("MQTT-4.4.0-1: is sent again before PUBREC, and released again after it, with the same identifier", async () => {
     const topic = room.newTopic();
     const credentials = room.credentials();
-    let wire = await resume(credentials);
+    let wire = await room.resume(credentials);
     await wire.subscribe([topic], 2);
     for (const payload of ["one", "two"]) await sender.publish(topic, payload, { qos: 2 });
     const [one, two] = [await nextMessage(wire), await nextMessage(wire)];
@@ -235,7 +228,7 @@ describe("QoS 2 to a client", () => {
     await wire.next("pubrel");
     wire.drop();
 
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     expect(await wire.next("pubrel")).toMatchObject({ messageId: one.messageId });
     expect(await nextMessage(wire)).toMatchObject({ dup: true, messageId: two.messageId });
     wire.send({ cmd: "pubcomp", messageId: one.messageId! });
@@ -245,7 +238,7 @@ describe("QoS 2 to a client", () => {
     await wire.settled();
     wire.drop();
 
-    wire = await resume(credentials);
+    wire = await room.resume(credentials);
     await sender.publish(topic, "end", { qos: 2 });
     expect(await receive(wire)).toMatchObject({ payload: "end", dup: false });
     expect(wire.all("pubrel")).toEqual([]);

@@ -4,7 +4,7 @@
  */
 import { connect as connectTcp } from "node:net";
 import type { Socket } from "node:net";
-import type { IConnackPacket, IConnectPacket, IPublishPacket, QoS } from "mqtt-packet";
+import type { IConnackPacket, IConnectPacket, IPublishPacket, Packet, QoS } from "mqtt-packet";
 import { BEARER_AUDIENCE, openFixture } from "../gate/fixture.ts";
 import type { Fixture } from "../gate/fixture.ts";
 import type { Wire } from "../gate/wire.ts";
@@ -34,6 +34,10 @@ export interface Room {
   /** A client that was let in, and what CONNACK said. */
   enter(wish?: Wish): Promise<Wire>;
   enterWith(wish: Wish): Promise<[Wire, IConnackPacket]>;
+  /** The client comes back to its stored session. */
+  resume(credentials: Credentials): Promise<Wire>;
+  /** A new client that has subscribed to a topic. */
+  readerOf(topic: string, qos?: QoS, clean?: boolean): Promise<Wire>;
   close(): Promise<void>;
 }
 
@@ -45,6 +49,9 @@ export interface Received {
   readonly retain: boolean;
   readonly dup: boolean;
 }
+
+export const idsOf = (packets: readonly Packet[]) => packets.map(({ messageId }) => messageId);
+export const nextMessage = (wire: Wire) => wire.next<IPublishPacket>("publish");
 
 export async function openRoom(): Promise<Room> {
   const fixture = await openFixture();
@@ -66,6 +73,12 @@ export async function openRoom(): Promise<Room> {
     openSocket: () => connectTcp(fixture.engine.mqttPort!, "127.0.0.1").on("error", () => undefined),
     async enter(wish = {}) {
       return (await room.enterWith(wish))[0];
+    },
+    resume: (credentials) => room.enter({ ...credentials, clean: false }),
+    async readerOf(topic, qos = 2, clean = true) {
+      const reader = await room.enter({ clean });
+      await reader.subscribe([topic], qos);
+      return reader;
     },
     async enterWith({ allow, ...packet }) {
       const wire = await room.open();

@@ -15,26 +15,20 @@ afterAll(() => room.close());
 
 const will = (topic: string, qos: QoS = 1, retain = false) => ({ topic, payload: Buffer.from("bye"), qos, retain });
 
-async function readerOf(topic: string, qos: QoS = 2): Promise<Wire> {
-  const reader = await room.enter();
-  await reader.subscribe([topic], qos);
-  return reader;
-}
-
 describe("a will", () => {
   it.each<[string, (wire: Wire) => void]>([
     ["breaks", (wire) => wire.drop()],
     ["is closed for what the client did wrong", (wire) => wire.sendBytes(frame(0xf0))],
   ])("MQTT-3.1.2-8: is published when the connection %s", async (_name, end) => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     end(await room.enter({ will: will(topic) }));
     expect(await receive(reader)).toMatchObject({ topic, payload: "bye", qos: 1, retain: false });
   });
 
   it("MQTT-3.1.2-8: is published when the client closes its end without a DISCONNECT", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const { clientId, username, password } = room.credentials();
     const socket = room.openSocket();
     const fields = [clientId, topic, "bye", username, password].map((content) => field(content));
@@ -46,7 +40,7 @@ describe("a will", () => {
 
   it("MQTT-3.1.2-8, MQTT-3.1.4-2: is published when another connection takes over", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const credentials = room.credentials();
     const first = await room.enter({ ...credentials, will: will(topic) });
     await room.enter(credentials);
@@ -56,7 +50,7 @@ describe("a will", () => {
 
   it("MQTT-3.1.2-10, MQTT-3.14.4-3: is forgotten on DISCONNECT", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const wire = await room.enter({ will: will(topic) });
     await wire.leave();
     await reader.publish(topic, "end", { qos: 1 });
@@ -65,7 +59,7 @@ describe("a will", () => {
 
   it("MQTT-3.1.2-10: is published once", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     const credentials = room.credentials();
     const wire = await room.enter({ ...credentials, clean: false, will: will(topic) });
     wire.drop();
@@ -78,7 +72,7 @@ describe("a will", () => {
   });
 
   it("MQTT-3.1.2-12: that was not given is not published", async () => {
-    const reader = await readerOf("#");
+    const reader = await room.readerOf("#");
     const wire = await room.enter();
     wire.drop();
     await wire.closed;
@@ -95,7 +89,7 @@ describe("a will", () => {
     [2, 0, 0],
   ])("MQTT-3.1.2-9: of QoS %i comes to a subscription of QoS %i at %i", async (qos, subscribed, delivered) => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic, subscribed);
+    const reader = await room.readerOf(topic, subscribed);
     (await room.enter({ will: will(topic, qos) })).drop();
     expect((await receive(reader)).qos).toBe(delivered);
   });
@@ -107,7 +101,7 @@ describe("a will", () => {
     ["MQTT-3.1.2-17: of QoS 2 that is retained", 2, true, ["bye"]],
   ])("%s is there for a later subscription accordingly", async (_name, qos, retain, expected) => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     (await room.enter({ will: will(topic, qos, retain) })).drop();
     expect((await receive(reader)).payload).toBe("bye");
     const late = await room.enter();
@@ -119,7 +113,7 @@ describe("a will", () => {
 
   it("MQTT-3.3.1-9: that is retained comes without the flag to a subscription that is there, stored or not", async () => {
     const topic = room.newTopic();
-    const readers = [await readerOf(topic), await room.enter({ clean: false })];
+    const readers = [await room.readerOf(topic), await room.enter({ clean: false })];
     await readers[1]!.subscribe([topic], 2);
     (await room.enter({ will: will(topic, 1, true) })).drop();
     for (const reader of readers) expect(await receive(reader)).toMatchObject({ payload: "bye", retain: false });
@@ -127,7 +121,7 @@ describe("a will", () => {
 
   it("may be empty", async () => {
     const topic = room.newTopic();
-    const reader = await readerOf(topic);
+    const reader = await room.readerOf(topic);
     (await room.enter({ will: { topic, payload: Buffer.alloc(0), qos: 1, retain: false } })).drop();
     expect((await receive(reader)).payload).toBe("");
   });
@@ -138,7 +132,7 @@ describe("a will", () => {
     const away = await room.enter({ ...credentials, clean: false });
     await away.subscribe([topic], 1);
     await away.leave();
-    const witness = await readerOf(topic);
+    const witness = await room.readerOf(topic);
     (await room.enter({ will: will(topic) })).drop();
     await receive(witness);
     const back = await room.enter({ ...credentials, clean: false });

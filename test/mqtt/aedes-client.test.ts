@@ -42,6 +42,35 @@ describe("aedes", () => {
     expect([client._keepaliveInterval, client._keepaliveTimer]).toEqual([-1, null]);
   });
 
+  it("has what is replaced on a client: its listeners for the end, its waiting for a reader, its notes", () => {
+    expect([typeof client._eos, typeof client.waitForDrain]).toEqual(["function", "function"]);
+    expect([client._inboundInflight, client.duplicates]).toEqual([new Set(), {}]);
+    expect((client as unknown as { _authorized: boolean })._authorized).toBe(false);
+  });
+
+  it("has what is called and replaced on a broker", () => {
+    expect([typeof broker.unregisterClient, typeof broker.unsubscribe, broker.connectedClients]).toEqual([
+      "function",
+      "function",
+      0,
+    ]);
+  });
+
+  it("tells of a SUBSCRIBE right before it asks for its retained messages", async () => {
+    const told: string[] = [];
+    const persistence = broker.persistence as { createRetainedStreamCombi: (filters: string[]) => unknown };
+    const open = persistence.createRetainedStreamCombi.bind(persistence);
+    persistence.createRetainedStreamCombi = (filters) => {
+      told.push(`asked for ${filters.join()}`);
+      return open(filters);
+    };
+    broker.on("subscribe", () => told.push("told"));
+    const subscriber = client as unknown as { subscribe(filter: object, done: () => void): void };
+    await new Promise<void>((resolve) => subscriber.subscribe({ topic: "a", qos: 0 }, resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told).toEqual(["told", "asked for a"]);
+  });
+
   it("numbers what it routes", () => {
     expect(typeof broker.counter).toBe("number");
   });
