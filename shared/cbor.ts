@@ -7,6 +7,7 @@
  * (with `anyOrder`, to the same map in order).
  */
 import { Decoder, Tag } from "cbor-x";
+import { byteAt, readArgument, skip, type Input } from "./cbor-head.ts";
 import { refuse } from "./refusal.ts";
 
 /** What the codec carries. Byte strings are `Uint8Array`, maps `Map`; integers of 2³² and more come back as `bigint`. */
@@ -23,11 +24,12 @@ export interface DecodeOptions {
   readonly maxBytes?: number;
   /** Deepest nesting of arrays, maps and tags. Default 8. */
   readonly maxDepth?: number;
+  /** Items at most, those within others counted. Default 4,096. */
+  readonly maxItems?: number;
 }
 
 /** Tags that may appear: COSE_Sign1 (RFC 9052) and CWT (RFC 8392). */
 const allowedTags: ReadonlySet<number> = new Set([18, 61]);
-const maxItems = 4096;
 
 const decoder = new Decoder({ mapsAsObjects: false, useRecords: false, tagUint8Array: false, variableMapSize: true });
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -48,7 +50,8 @@ export function decode(bytes: Uint8Array, options: DecodeOptions = {}): Cbor {
 /** Checks that the bytes are exactly one data item of the accepted subset. */
 export function scan(bytes: Uint8Array, options: DecodeOptions = {}): void {
   if (bytes.length > (options.maxBytes ?? 16_384)) refuse("cbor.too-large", `${bytes.length} bytes`);
-  const state: Scan = { bytes, at: 0, items: 0, maxDepth: options.maxDepth ?? 8, anyOrder: options.anyOrder ?? false };
+  const { maxDepth = 8, maxItems = 4096, anyOrder = false } = options;
+  const state: Scan = { bytes, at: 0, items: 0, maxDepth, maxItems, anyOrder };
   scanItem(state, 0);
   if (state.at !== bytes.length) refuse("cbor.trailing", `${bytes.length - state.at} bytes after the item`);
 }
@@ -58,17 +61,16 @@ export function asMap(value: Cbor | undefined): CborMap {
   return value instanceof Map ? value : refuse("cbor.type", "not a map");
 }
 
-interface Scan {
-  readonly bytes: Uint8Array;
+interface Scan extends Input {
   readonly maxDepth: number;
+  readonly maxItems: number;
   readonly anyOrder: boolean;
-  at: number;
   items: number;
 }
 
 function scanItem(state: Scan, depth: number): void {
   if (depth > state.maxDepth) refuse("cbor.too-deep");
-  if (++state.items > maxItems) refuse("cbor.too-large", "too many items");
+  if (++state.items > state.maxItems) refuse("cbor.too-large", "too many items");
   const initial = byteAt(state, state.at++);
   const major = initial >> 5;
   if (major === 7) return scanSimple(initial & 31);
@@ -123,37 +125,6 @@ function scanMap(state: Scan, length: number, depth: number): void {
     previous = key;
     scanItem(state, depth + 1);
   }
-}
-
-/** The argument of a head (RFC 8949, section 3); refuses any but its shortest form. */
-function readArgument(state: Scan, info: number): number | bigint {
-  if (info < 24) return info;
-  if (info === 31) return refuse("cbor.indefinite");
-  if (info > 27) return refuse("cbor.type", "reserved additional information");
-  const size = 1 << (info - 24);
-  const start = state.at;
-  skip(state, size);
-  if (size === 8) {
-    const view = new DataView(state.bytes.buffer, state.bytes.byteOffset + start, 8);
-    const value = view.getBigUint64(0);
-    if (value <= 0xffffffffn) refuse("cbor.not-deterministic", "head is not the shortest");
-    return value;
-  }
-  let value = 0;
-  for (let i = 0; i < size; i++) value = value * 256 + byteAt(state, start + i);
-  if (value < shortest[size as 1 | 2 | 4]) refuse("cbor.not-deterministic", "head is not the shortest");
-  return value;
-}
-
-const shortest = { 1: 24, 2: 0x100, 4: 0x1_0000 } as const;
-
-function skip(state: Scan, length: number): void {
-  if (length > state.bytes.length - state.at) refuse("cbor.truncated");
-  state.at += length;
-}
-
-function byteAt(state: Scan, at: number): number {
-  return state.bytes[at] ?? refuse("cbor.truncated");
 }
 
 /** Where {@link encode} writes; what it returns is a copy. */

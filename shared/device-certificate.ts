@@ -14,9 +14,15 @@ import type { PublicKey } from "./cose-key.ts";
 import { clientIdUrn, readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
 
-/** What a device certificate says, after everything about it was verified. Times are seconds since 1970. */
-export interface DeviceCertificate {
+/** What a device certificate says, after everything about it was verified. */
+export interface DeviceCertificate extends VerifiedCertificate {
   readonly clientId: string;
+}
+
+/** What any certificate of a TLS client says beside its name. Times are seconds since 1970. */
+export interface VerifiedCertificate {
+  /** Which authority issued it, by {@link nameAuthority}. */
+  readonly authority: string;
   /** Serial number, lower-case hex. */
   readonly serial: string;
   readonly key: PublicKey;
@@ -40,6 +46,19 @@ export function readDeviceCertificate(
   authorities: readonly X509Certificate[],
   nowSeconds: number,
 ): DeviceCertificate {
+  return verifyCertificate(certificate, authorities, nowSeconds, () => ({ clientId: readIdentity(certificate) }));
+}
+
+/**
+ * The checks that any certificate of a TLS client must pass, with those of its name among them: `readName` says whose it is
+ * and throws `certificate.identity` where its names are not of the form.
+ */
+export function verifyCertificate<Name extends object>(
+  certificate: X509Certificate,
+  authorities: readonly X509Certificate[],
+  nowSeconds: number,
+  readName: () => Name,
+): Name & VerifiedCertificate {
   const issuers = authorities.filter((authority) => authority.ca && certificate.checkIssued(authority));
   if (issuers.length === 0) refuse("certificate.untrusted", "no known authority is its issuer");
 
@@ -50,14 +69,43 @@ export function readDeviceCertificate(
   // node calls the extended key usage `keyUsage`; it is undefined where the extension is absent
   const usage = certificate.keyUsage as string[] | undefined;
   if (usage?.includes(CLIENT_AUTH) !== true) refuse("certificate.usage", "not for client authentication");
-  const clientId = readIdentity(certificate);
+  const name = readName();
+  // an extension stands once (RFC 5280, 4.2); of several node shows the first
+  if (certificate.raw.indexOf(ALTERNATIVE_NAME) !== certificate.raw.lastIndexOf(ALTERNATIVE_NAME)) {
+    refuse("certificate.identity", "several alternative name extensions");
+  }
   const key = readPublicKey(certificate.publicKey);
 
-  if (!issuers.some((authority) => certificate.verify(authority.publicKey))) {
-    refuse("certificate.untrusted", "the signature is not its issuer's");
-  }
+  const issuer = issuers.find((authority) => certificate.verify(authority.publicKey));
+  if (issuer === undefined) return refuse("certificate.untrusted", "the signature is not its issuer's");
   const sha256 = new Uint8Array(createHash("sha256").update(certificate.raw).digest());
-  return { clientId, serial: certificate.serialNumber.toLowerCase(), key, sha256, notBefore, notAfter };
+  const serial = certificate.serialNumber.toLowerCase();
+  return { ...name, authority: nameAuthority(issuer), serial, key, sha256, notBefore, notAfter };
+}
+
+/** What an authority for certificates is called: the first 16 hex digits of the SHA-256 of its SubjectPublicKeyInfo. */
+export function nameAuthority(authority: X509Certificate): string {
+  const spki = authority.publicKey.export({ type: "spki", format: "der" });
+  return createHash("sha256").update(spki).digest("hex").slice(0, 16);
+}
+
+/** What a certificate is called on a list of revoked ones: `<authority>:<serial>`. Takes the serial in any spelling. */
+export function nameCertificate({
+  authority,
+  serial,
+}: {
+  readonly authority: string;
+  readonly serial: string;
+}): string {
+  return `${authority}:${normaliseSerial(serial)}`;
+}
+
+/** Hex in lower case, without colons and leading zeros. */
+export function normaliseSerial(serial: string): string {
+  return serial
+    .replaceAll(":", "")
+    .toLowerCase()
+    .replace(/^0+(?=.)/, "");
 }
 
 /** Throws unless the time is within the certificate's validity, both ends included (RFC 5280, 4.1.2.5). */
@@ -85,10 +133,6 @@ function readIdentity(certificate: X509Certificate): string {
   }
   if (certificate.subjectAltName !== `URI:${clientIdUrn(clientId)}`) {
     refuse("certificate.identity", "the alternative name is not the client's");
-  }
-  // an extension stands once (RFC 5280, 4.2); of several node shows the first
-  if (certificate.raw.indexOf(ALTERNATIVE_NAME) !== certificate.raw.lastIndexOf(ALTERNATIVE_NAME)) {
-    refuse("certificate.identity", "several alternative name extensions");
   }
   return clientId;
 }

@@ -19,3 +19,4 @@ export * from "./scope.ts";
 export * from "./ticket.ts";
 export * from "./token.ts";
 export * from "./topic.ts";
+export * from "./trl.ts";

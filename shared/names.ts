@@ -14,7 +14,7 @@ export function assertSlug(text: string): void {
   if (!slug.test(text)) refuse("registry.invalid", "a project slug is [a-z][a-z0-9-]{1,30}");
 }
 
-/** Checks the name of a client, api or role. Throws `registry.invalid`. */
+/** Checks the name of a client, api, role or broker. Throws `registry.invalid`. */
 export function assertName(text: string): void {
   if (!name.test(text)) refuse("registry.invalid", "a name is [A-Za-z0-9][A-Za-z0-9_-]{0,62}");
 }
@@ -32,6 +32,16 @@ export function readClientId(id: string): { readonly project: string; readonly n
 /** The URI that stands in the subject alternative name of a device certificate. */
 export function clientIdUrn(id: string): string {
   return `urn:postern:client:${id}`;
+}
+
+/** What a broker elsewhere is called where clients are called by their ids; the colon keeps it from being one. */
+export function brokerSubject(name: string): string {
+  return `broker:${name}`;
+}
+
+/** The URI that stands in the subject alternative name of a broker's certificate. */
+export function brokerUrn(name: string): string {
+  return `urn:postern:broker:${name}`;
 }
 
 /** Whether an MQTT client id belongs to a subject: the subject itself, or subject, colon and a suffix. */

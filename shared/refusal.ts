@@ -84,6 +84,7 @@ export const meanings = {
   "token.issuer": badToken,
   "token.audience": badToken,
   "token.expired": badToken,
+  "token.revoked": badToken,
   "token.not-yet-valid": badToken,
   "token.scope": badToken,
   "token.unbound": notAllowed,
@@ -103,6 +104,8 @@ export const meanings = {
   "certificate.usage": notAllowed,
   "certificate.identity": notAllowed,
   "certificate.unknown": notAllowed,
+  "certificate.revoked": notAllowed,
+  "certificate.list": notAllowed,
 
   // who connects or asks
   "credential.missing": badClient,
@@ -175,9 +178,21 @@ export const meanings = {
   "session.expired": notAllowed,
   "session.closed": notAllowed,
 
+  // a list of what is revoked (RFC 9770), and a view of one that is too old
+  "list.parameter": { ...badBody, says: "a parameter has no such value" },
+  "list.parameters": { ...badBody, says: "these parameters do not go together" },
+  "list.cursor": { ...badBody, says: "the cursor is out of bounds" },
+  "trust.stale": { http: 503, oauth: "server_error", connack: 5, says: "the service is not ready" },
+
   // limits and our own faults
   "rate.limited": { http: 429, oauth: "invalid_request", connack: 5, says: "too many requests" },
   "limit.reached": { http: 429, oauth: "invalid_request", connack: 5, says: "a limit is reached" },
+  "storage.failed": {
+    http: 507,
+    oauth: "server_error",
+    connack: 5,
+    says: "nothing could be written, and nothing was changed",
+  },
   internal: { http: 500, oauth: "server_error", connack: 5, says: "the service failed" },
 } as const satisfies Record<string, Meaning>;
 

@@ -5,7 +5,7 @@
  * An allow-list: nothing is permitted unless one grant covers it. An empty list is a scope that allows nothing.
  */
 import { fromBase64url, toBase64url } from "./base64url.ts";
-import { decode, encode, type Cbor } from "./cbor.ts";
+import { decode, encode, type Cbor, type DecodeOptions } from "./cbor.ts";
 import { readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
 import { assertTopicFilter, covers, coversLevels, intersectFilters } from "./topic.ts";
@@ -17,6 +17,11 @@ export interface Grant {
   readonly sub: boolean;
 }
 
+/** How much {@link decodeScope} takes where a scope is not one of a token. */
+export interface ScopeLimits extends Pick<DecodeOptions, "maxBytes" | "maxItems"> {
+  readonly maxGrants?: number;
+}
+
 const placeholders: ReadonlySet<string> = new Set(["${client}", "${name}", "${project}"]);
 const maxGrants = 256;
 
@@ -25,10 +30,10 @@ export function encodeScope(grants: readonly Grant[]): Uint8Array {
   return encode(toAif(grants));
 }
 
-/** Reads the CBOR form. Throws `token.scope`. */
-export function decodeScope(bytes: Uint8Array): Grant[] {
+/** Reads the CBOR form, of at most 256 grants unless told otherwise. Throws `token.scope`. */
+export function decodeScope(bytes: Uint8Array, limits: ScopeLimits = {}): Grant[] {
   try {
-    return fromAif(decode(bytes, { anyOrder: true, maxDepth: 3 }));
+    return fromAif(decode(bytes, { ...limits, anyOrder: true, maxDepth: 3 }), limits.maxGrants);
   } catch (error) {
     return refuse("token.scope", error instanceof Refusal ? error.message : "");
   }
@@ -166,9 +171,9 @@ function toAif(grants: readonly Grant[]): Cbor[] {
   return grants.map(({ filter, pub, sub }) => [filter, [...(pub ? ["pub"] : []), ...(sub ? ["sub"] : [])]]);
 }
 
-function fromAif(value: Cbor): Grant[] {
+function fromAif(value: Cbor, most = maxGrants): Grant[] {
   if (!Array.isArray(value)) return refuse("token.scope", "not an array");
-  if (value.length > maxGrants) return refuse("token.scope", "too many entries");
+  if (value.length > most) return refuse("token.scope", "too many entries");
   return value.map((entry) => {
     if (!Array.isArray(entry) || entry.length !== 2) return refuse("token.scope", "an entry is a pair");
     const [filter, permissions] = entry;
