@@ -11,6 +11,8 @@ import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
+import { noteChange } from "./trust-changes.ts";
+import type { ApiTrust, RetainedPurge } from "../trust/trust.ts";
 
 /** The two kinds of resource servers. */
 export type ApiKind = "mqtt" | "http";
@@ -29,6 +31,8 @@ export interface Api {
   readonly format: "cwt" | "jwt" | null;
   /** Whether tokens without a bound key are let in. */
   readonly bearer: boolean;
+  /** When the messages that a client left retained here go with it. */
+  readonly purge: RetainedPurge;
   readonly createdAt: number;
 }
 
@@ -43,6 +47,7 @@ export interface NewApi {
   readonly ttlSeconds?: number | undefined;
   readonly format?: "cwt" | "jwt" | null | undefined;
   readonly bearer?: boolean | undefined;
+  readonly purge?: RetainedPurge | undefined;
 }
 
 /** How long a token may live, in seconds. */
@@ -70,6 +75,7 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Ap
     ttlSeconds: asked.ttlSeconds ?? tokenTtl.default,
     format: asked.format ?? null,
     bearer: asked.bearer ?? false,
+    purge: asked.purge ?? "client",
     createdAt: r.nowSeconds(),
   };
   assertAudience(api);
@@ -78,8 +84,8 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Ap
   return r.change(() => {
     const added = statement(
       r.db,
-      `INSERT INTO api (project, name, audience, kind, topics, scopes, ttl_seconds, format, bearer, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      `INSERT INTO api (project, name, audience, kind, topics, scopes, ttl_seconds, format, bearer, purge, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
     ).run(
       project,
       name,
@@ -90,10 +96,12 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Ap
       api.ttlSeconds,
       api.format,
       api.bearer ? 1 : 0,
+      api.purge,
       api.createdAt,
     );
     if (added.changes === 0) refuse("registry.conflict", `api ${project}.${name} or audience ${api.audience} exists`);
     audit(r, { event: "api.created", actor, subject: `${project}.${name}`, facts: { kind, audience: api.audience } });
+    noteChange(r, "api", api.audience);
     r.afterCommit(() => tellApi(r, api));
     return api;
   });
@@ -178,8 +186,13 @@ function assertApiTopic(topic: string, field: string): void {
   if (isReserved(topic)) refuse("registry.invalid", `${field}: ${AUTHZ_INFO} belongs to the broker`);
 }
 
-function tellApi(r: Registry, { audience, kind, bearer }: Api): void {
-  r.sink.learnApi({ audience, kind, bearer });
+function tellApi(r: Registry, api: Api): void {
+  r.sink.learnApi(toApiTrust(api));
+}
+
+/** What a gate must know of an api. */
+export function toApiTrust({ audience, kind, bearer, topics, purge }: Api): ApiTrust {
+  return { audience, kind, bearer, topics, purge };
 }
 
 interface ApiRow {
@@ -192,6 +205,7 @@ interface ApiRow {
   readonly ttl_seconds: number;
   readonly format: "cwt" | "jwt" | null;
   readonly bearer: number;
+  readonly purge: RetainedPurge;
   readonly created_at: number;
 }
 
@@ -206,6 +220,7 @@ function toApi(row: ApiRow): Api {
     ttlSeconds: row.ttl_seconds,
     format: row.format,
     bearer: row.bearer === 1,
+    purge: row.purge,
     createdAt: row.created_at,
   };
 }

@@ -10,9 +10,13 @@ import { refuse } from "../../shared/refusal.ts";
 import { MAX_ENTRIES } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
-import { allGrants } from "./grants.ts";
+import type { ClientTrust } from "../trust/trust.ts";
+import { grantsByApi } from "./grants.ts";
+import { newestToken } from "./issued.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
+import { noteChange } from "./trust-changes.ts";
+import { listSelected, type TokenSelection } from "./unlisted.ts";
 
 /** The three kinds of clients; a device has a key, the others a secret. */
 export type ClientKind = "device" | "service" | "app";
@@ -27,6 +31,8 @@ export interface Client {
   /** Names of its roles, sorted. */
   readonly roles: readonly string[];
   readonly createdAt: number;
+  /** Tokens with this number or a lower one were taken back. */
+  readonly tokensAfter: number;
 }
 
 /** What a client is created from. */
@@ -56,7 +62,7 @@ export function createClient(
     if (added.changes === 0) refuse("registry.conflict", `client ${id} exists or existed`);
     addRoles(r, project, name, roles);
     audit(r, { event: "client.created", actor, subject: id, facts: { kind, roles } });
-    r.afterCommit(() => tellClient(r, id));
+    announceClient(r, id);
     const client = getClient(r, id);
     return secret === undefined ? { client } : { client, secret };
   });
@@ -99,18 +105,41 @@ export function getLiveClient(r: Registry, id: string): Client {
   return client.enabled ? client : refuse("client.disabled", id);
 }
 
-/** Throws `registry.not-found`. */
+/**
+ * Lets a client in again, or refuses it and takes back every token that it has. In a change that is durable the second
+ * survives a power cut as well. Throws `registry.not-found`.
+ */
 export function setClientEnabled(r: Registry, id: string, enabled: boolean, actor: string = ADMIN): Client {
   return r.change(() => {
     const { project, name, enabled: before } = getClient(r, id);
-    if (before !== enabled) {
-      const set = statement(r.db, `UPDATE client SET enabled = ? WHERE project = ? AND name = ?`);
-      set.run(enabled ? 1 : 0, project, name);
-      audit(r, { event: enabled ? "client.enabled" : "client.disabled", actor, subject: id });
-      r.afterCommit(() => tellClient(r, id));
+    if (!enabled) {
+      const tokens = disableClient(r, id, actor);
+      if (tokens !== undefined) listSelected(r, [tokens]);
+    } else if (!before) {
+      const set = statement(r.db, `UPDATE client SET enabled = 1, disabled_at = NULL WHERE project = ? AND name = ?`);
+      set.run(project, name);
+      audit(r, { event: "client.enabled", actor, subject: id });
+      announceClient(r, id);
     }
     return getClient(r, id);
   });
+}
+
+/**
+ * Refuses a client from now on; gives its tokens to be put on the list, or nothing where it was disabled already. Call it
+ * within a change. Throws `registry.not-found`.
+ */
+export function disableClient(r: Registry, id: string, actor: string = ADMIN): TokenSelection | undefined {
+  const { project, name, enabled } = getClient(r, id);
+  if (!enabled) return undefined;
+  const bound = newestToken(r);
+  statement(
+    r.db,
+    `UPDATE client SET enabled = 0, disabled_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
+  ).run(r.nowSeconds(), bound, project, name);
+  audit(r, { event: "client.disabled", actor, subject: id });
+  announceClient(r, id);
+  return { kind: "client", name: id, bound };
 }
 
 /** Replaces the roles that it holds. Throws `registry.not-found`, and `registry.invalid` for a role that is not there. */
@@ -120,22 +149,24 @@ export function setClientRoles(r: Registry, id: string, roles: readonly string[]
     statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
     addRoles(r, project, name, roles);
     audit(r, { event: "client.roles-changed", actor, subject: id, facts: { roles } });
-    r.afterCommit(() => tellClient(r, id));
+    announceClient(r, id);
     return getClient(r, id);
   });
 }
 
-/** Leaves the name taken and nothing else. Throws `registry.not-found`. */
+/** Leaves the name taken and nothing else; takes back what {@link setClientEnabled} does. Throws `registry.not-found`. */
 export function deleteClient(r: Registry, id: string, actor: string = ADMIN): void {
   r.change(() => {
     const { project, name } = getClient(r, id);
+    const bound = newestToken(r);
     statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
     statement(
       r.db,
-      `UPDATE client SET enabled = 0, secret_hash = NULL, deleted_at = ? WHERE project = ? AND name = ?`,
-    ).run(r.nowSeconds(), project, name);
+      `UPDATE client SET enabled = 0, secret_hash = NULL, deleted_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
+    ).run(r.nowSeconds(), bound, project, name);
     audit(r, { event: "client.deleted", actor, subject: id });
-    r.afterCommit(() => r.sink.forgetClient(id));
+    announceClient(r, id);
+    listSelected(r, [{ kind: "client", name: id, bound }]);
   });
 }
 
@@ -177,28 +208,43 @@ export function assertRoles(r: Registry, project: string, roles: readonly string
   });
 }
 
-/** Tells the sink what the client may do now. */
-export function tellClient(r: Registry, id: string): void {
-  const client = findClient(r, id);
-  if (client === undefined) return r.sink.forgetClient(id);
-  r.sink.learnClient({ id, enabled: client.enabled, grants: allGrants(r, id) });
+/** Says within a change that the client is not what it was; the sink is told after the commit, a broker elsewhere when it asks. */
+export function announceClient(r: Registry, id: string): void {
+  noteChange(r, "client", id);
+  r.afterCommit(() => tellClient(r, id));
 }
 
-/** Tells the sink of all who hold the role. */
-export function tellHolders(r: Registry, project: string, role: string): void {
+/** The same for all who hold the role. */
+export function announceHolders(r: Registry, project: string, role: string): void {
   const holders = statement<string>(r.db, `SELECT client FROM client_role WHERE project = ? AND role = ?`).pluck();
-  for (const name of holders.all(project, role)) tellClient(r, `${project}.${name}`);
+  for (const name of holders.all(project, role)) announceClient(r, `${project}.${name}`);
+}
+
+/** What a gate must know of a client; nothing for one that never was or is deleted. */
+export function readClientTrust(r: Registry, id: string): ClientTrust | undefined {
+  const client = findClient(r, id);
+  return client && toTrust(r, client);
 }
 
 /** Tells the sink all clients. */
 export function tellClients(r: Registry): void {
-  for (const client of statement<ClientRow>(r.db, `${select} WHERE deleted_at IS NULL`).all().map(toClient)) {
-    r.sink.learnClient({ id: client.id, enabled: client.enabled, grants: allGrants(r, client.id) });
+  for (const row of statement<ClientRow>(r.db, `${select} WHERE deleted_at IS NULL`).all()) {
+    r.sink.learnClient(toTrust(r, toClient(row)));
   }
 }
 
+function tellClient(r: Registry, id: string): void {
+  const trust = readClientTrust(r, id);
+  if (trust === undefined) r.sink.forgetClient(id);
+  else r.sink.learnClient(trust);
+}
+
+function toTrust(r: Registry, { id, enabled, tokensAfter }: Client): ClientTrust {
+  return { id, enabled, grants: grantsByApi(r, id), tokensAfter };
+}
+
 const select = `
-  SELECT project, name, kind, enabled, created_at,
+  SELECT project, name, kind, enabled, created_at, tokens_after,
     (SELECT json_group_array(role ORDER BY role) FROM client_role
      WHERE client_role.project = client.project AND client_role.client = client.name) AS roles
   FROM client`;
@@ -209,6 +255,7 @@ interface ClientRow {
   readonly kind: ClientKind;
   readonly enabled: number;
   readonly created_at: number;
+  readonly tokens_after: number;
   readonly roles: string;
 }
 
@@ -221,6 +268,7 @@ function toClient(row: ClientRow): Client {
     enabled: row.enabled === 1,
     roles: JSON.parse(row.roles) as string[],
     createdAt: row.created_at,
+    tokensAfter: row.tokens_after,
   };
 }
 

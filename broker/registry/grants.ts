@@ -3,6 +3,7 @@
  */
 import { readClientId } from "../../shared/names.ts";
 import { expandGrants, mergeGrants, parsePermission, type Grant } from "../../shared/scope.ts";
+import type { ApiGrants } from "../trust/trust.ts";
 import type { Api } from "./apis.ts";
 import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
@@ -16,10 +17,24 @@ export function grantsFor(r: Registry, clientId: string, api: Api): readonly Gra
   );
 }
 
-/** What the client's roles allow on all apis of kind `mqtt`. */
-export function allGrants(r: Registry, clientId: string): Grant[] {
+/** What the client's roles allow on each api of kind `mqtt` that they allow anything on. */
+export function grantsByApi(r: Registry, clientId: string): ApiGrants[] {
   const { project, name } = readClientId(clientId);
-  return expand(clientId, statement(r.db, heldPermissions).pluck().all(project, name));
+  const rows = statement<{ audience: string; permissions: string }>(
+    r.db,
+    `SELECT api.audience, role.permissions FROM client_role
+     JOIN role ON role.project = client_role.project AND role.name = client_role.role
+     JOIN api ON api.project = role.project AND api.name = role.api
+     WHERE client_role.project = ? AND client_role.client = ? AND api.kind = 'mqtt' ORDER BY api.audience, role.name`,
+  ).all(project, name);
+  const audiences = [...new Set(rows.map(({ audience }) => audience))];
+  return audiences.map((audience) => ({
+    audience,
+    grants: expand(
+      clientId,
+      rows.filter((row) => row.audience === audience).map(({ permissions }) => permissions),
+    ),
+  }));
 }
 
 const heldPermissions = `

@@ -7,7 +7,7 @@ import type { Registry } from "./registry.ts";
 
 /** What is recorded of a token. */
 export interface IssuedToken {
-  /** Hex; one for a CWT, two for a JWT. */
+  /** Hex; one for a CWT, two for a JWT, that of the spelling in which it was given out first. */
   readonly hashes: readonly string[];
   /** What {@link nextTokenId} gave. */
   readonly id: Uint8Array;
@@ -20,6 +20,21 @@ export interface IssuedToken {
   readonly keyThumbprint?: string | undefined;
 }
 
+/** A token on record, as far as a revocation must know it. */
+export interface IssuedRow {
+  readonly number: number;
+  /** 33 bytes, of the spelling in which it was given out. */
+  readonly hash: Uint8Array;
+  /** Of the other spelling; null for a CWT. */
+  readonly otherHash: Uint8Array | null;
+  readonly client: string;
+  readonly audience: string;
+  readonly kid: string;
+  readonly keyThumbprint: string | null;
+  readonly issuedAt: number;
+  readonly exp: number;
+}
+
 /** With each new row at most this many old ones go. */
 const prunedAtOnce = 2;
 const numbers = new WeakMap<Registry, number>();
@@ -29,10 +44,15 @@ const numbers = new WeakMap<Registry, number>();
  * every byte of it. Nothing rests on its being hard to guess. The newest row is never pruned, so no number comes twice.
  */
 export function nextTokenId(r: Registry): Uint8Array {
-  const number = (numbers.get(r) ?? readNewest(r)) + 1;
+  const number = newestToken(r) + 1;
   numbers.set(r, number);
   const hex = number.toString(16);
   return Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, "hex");
+}
+
+/** The number of the newest token that was given out; 0 before the first. */
+export function newestToken(r: Registry): number {
+  return numbers.get(r) ?? readNewest(r);
 }
 
 /** Call it in one {@link Registry.append} with the assertion that is spent and the audit row. */
@@ -63,6 +83,39 @@ export function recordIssued(r: Registry, token: IssuedToken): void {
   });
 }
 
+/** The token with this hash, in either spelling. */
+export function findIssued(r: Registry, hash: Uint8Array): IssuedRow | undefined {
+  return (
+    statement<IssuedRow>(r.db, `${select} WHERE token_hash = ?`).get(hash) ??
+    statement<IssuedRow>(r.db, `${select} WHERE other_hash = ?`).get(hash)
+  );
+}
+
+/** Tokens of a client that are bound to this key. */
+export function listBoundTo(r: Registry, clientId: string, keyThumbprint: string): IssuedRow[] {
+  return statement<IssuedRow>(r.db, `${select} WHERE client = ? AND key_thumbprint = ?`).all(clientId, keyThumbprint);
+}
+
+/** Tokens with a number beyond `after`, of everybody or of one client, in the order of issue. */
+export function listIssued(
+  r: Registry,
+  asked: { readonly after: number; readonly limit: number; readonly client?: string | undefined },
+): IssuedRow[] {
+  const { after, limit, client } = asked;
+  if (client === undefined) {
+    return statement<IssuedRow>(r.db, `${select} WHERE number > ? ORDER BY number LIMIT ?`).all(after, limit);
+  }
+  const sql = `${select} WHERE client = ? AND number > ? ORDER BY number LIMIT ?`;
+  return statement<IssuedRow>(r.db, sql).all(client, after, limit);
+}
+
+const select = `
+  SELECT number, token_hash AS hash, other_hash AS otherHash, client, audience, kid, key_thumbprint AS keyThumbprint,
+    issued_at AS issuedAt, exp
+  FROM issued`;
+
+/** A number up to which a client's tokens were taken back may be that of a token that never was; it is not given out either. */
 function readNewest(r: Registry): number {
-  return statement<{ newest: number | null }>(r.db, `SELECT max(number) AS newest FROM issued`).get()?.newest ?? 0;
+  const sql = `SELECT max(coalesce((SELECT max(number) FROM issued), 0), coalesce((SELECT max(tokens_after) FROM client), 0))`;
+  return statement<number>(r.db, sql).pluck().get() ?? 0;
 }

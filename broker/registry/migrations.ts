@@ -143,4 +143,104 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX audit_by_project ON audit (project, seq);
   `,
+  `
+  ALTER TABLE client ADD COLUMN tokens_after INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE client ADD COLUMN disabled_at INTEGER;
+  UPDATE client SET disabled_at = unixepoch() WHERE enabled = 0 AND deleted_at IS NULL;
+  CREATE INDEX client_by_disabling ON client (project, name) WHERE enabled = 0;
+  ALTER TABLE project ADD COLUMN tokens_since INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE api ADD COLUMN purge TEXT NOT NULL DEFAULT 'client' CHECK (purge IN ('client', 'always', 'never'));
+  ALTER TABLE signing_key ADD COLUMN revoked_at INTEGER;
+  ALTER TABLE certificate ADD COLUMN revoked_at INTEGER;
+  CREATE INDEX certificate_by_revocation ON certificate (key_thumbprint) WHERE revoked_at IS NOT NULL;
+  CREATE INDEX certificate_on_list ON certificate (serial, not_after, revoked_at) WHERE revoked_at IS NOT NULL;
+  CREATE INDEX issued_by_hash ON issued (token_hash);
+  CREATE INDEX issued_by_other_hash ON issued (other_hash) WHERE other_hash IS NOT NULL;
+  CREATE INDEX issued_by_client ON issued (client);
+
+  CREATE TABLE revoked_token (
+    token_hash BLOB NOT NULL PRIMARY KEY,
+    other_hash BLOB,
+    client TEXT NOT NULL,
+    audience TEXT NOT NULL,
+    exp INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX revoked_token_by_other_hash ON revoked_token (other_hash) WHERE other_hash IS NOT NULL;
+  CREATE INDEX revoked_token_by_exp ON revoked_token (exp);
+  CREATE INDEX revoked_token_by_client ON revoked_token (client);
+
+  CREATE TABLE unlisted (
+    seq INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('client', 'key', 'project')),
+    name TEXT NOT NULL,
+    bound INTEGER NOT NULL,
+    position INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE trl_update (
+    requester TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    removed BLOB NOT NULL,
+    added BLOB NOT NULL,
+    PRIMARY KEY (requester, position)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE trust_change (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('key', 'api', 'client', 'certificate', 'project', 'authority')),
+    name TEXT NOT NULL,
+    UNIQUE (kind, name)
+  ) STRICT;
+  INSERT INTO trust_change (kind, name) SELECT 'key', kid FROM signing_key;
+  INSERT INTO trust_change (kind, name) SELECT 'api', audience FROM api;
+  INSERT INTO trust_change (kind, name) SELECT 'client', project || '.' || name FROM client;
+
+  CREATE TABLE run (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    since INTEGER NOT NULL,
+    started_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE device_authority (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    own INTEGER NOT NULL CHECK (own IN (0, 1)),
+    der BLOB NOT NULL,
+    needs_list INTEGER NOT NULL CHECK (needs_list IN (0, 1)),
+    list_number TEXT,
+    list_at INTEGER,
+    list_ends_at INTEGER,
+    list_entries INTEGER,
+    created_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE foreign_certificate (
+    authority TEXT NOT NULL REFERENCES device_authority (id),
+    serial TEXT NOT NULL,
+    PRIMARY KEY (authority, serial)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE crl (
+    authority TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE broker (
+    name TEXT NOT NULL PRIMARY KEY,
+    hosts TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE broker_ticket (
+    id TEXT NOT NULL PRIMARY KEY,
+    secret_hash BLOB NOT NULL UNIQUE,
+    broker TEXT NOT NULL REFERENCES broker (name),
+    key_thumbprint TEXT,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

@@ -5,8 +5,11 @@ import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
 import { tellClients } from "./clients.ts";
 import { openDatabase } from "./database.ts";
+import { tellAuthorities } from "./device-authorities.ts";
 import { openTransactions, type Registry } from "./registry.ts";
+import { tellRevoked } from "./revoked-tokens.ts";
 import { tellSigningKeys } from "./signing-keys.ts";
+import { beginRun } from "./trust-changes.ts";
 
 /** Where the registry is, and whom it tells. */
 export interface RegistryOptions {
@@ -16,7 +19,7 @@ export interface RegistryOptions {
   readonly nowSeconds?: () => number;
 }
 
-/** Opens the registry and tells the sink all keys, apis and clients. Throws `registry.invalid` for a file it cannot use. */
+/** Opens the registry and tells the sink all keys, apis and clients, and what was taken back. Throws `registry.invalid` for a file it cannot use. */
 export function openRegistry(options: RegistryOptions): Registry {
   const db = openDatabase(options.file);
   const registry: Registry = {
@@ -27,9 +30,12 @@ export function openRegistry(options: RegistryOptions): Registry {
     close: () => db.close(),
   };
   try {
+    beginRun(registry);
     tellSigningKeys(registry);
     tellApis(registry);
     tellClients(registry);
+    tellRevoked(registry);
+    tellAuthorities(registry);
   } catch (error) {
     db.close();
     throw error;

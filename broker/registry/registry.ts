@@ -2,10 +2,13 @@
  * What the authority knows, on one SQLite file, and the rule by which it changes: each change and its audit row are
  * one transaction, and what a gate must hear of it is told after the commit, never before.
  *
+ * Where nothing can be written it refuses with `storage.failed`, all of the change undone.
+ *
  * Everything is synchronous, so two requests never interleave within a transaction. One process writes at a time;
  * what is remembered between requests is forgotten at every change. Work that only appends may share a transaction with
  * other such work that arrives in the same turn of the event loop.
  */
+import { Refusal } from "../../shared/refusal.ts";
 import type { TrustSink } from "../trust/trust.ts";
 import { statement, type Database } from "../sqlite/database.ts";
 
@@ -17,6 +20,11 @@ export interface Registry {
   nowSeconds(): number;
   /** Runs the work in one transaction, or as part of the one that is open. A throw undoes all of it. */
   change<T>(work: () => T): T;
+  /**
+   * The same, and returns only when the disk has it, so that it survives a power cut as well. For taking back what was
+   * granted. Not within another change.
+   */
+  changeDurably<T>(work: () => T): T;
   /** The same for rows that are only added and of which nothing is remembered: issued tokens, assertions, audit. */
   append<T>(work: () => T): T;
   /**
@@ -26,6 +34,8 @@ export interface Registry {
   appendSoon<T>(work: () => T): Promise<T>;
   /** Runs once the open transaction is committed, and not at all when it is undone. */
   afterCommit(then: () => void): void;
+  /** Calls back after each change that was committed, until the returned function is called. */
+  onChange(listener: () => void): () => void;
   /** What `read` gives, remembered until the next change. */
   remember<T>(name: string, read: () => T): T;
   close(): void;
@@ -34,7 +44,10 @@ export interface Registry {
 const maxRemembered = 20_000;
 
 /** How the registry changes. */
-export type Transactions = Pick<Registry, "change" | "append" | "appendSoon" | "afterCommit" | "remember">;
+export type Transactions = Pick<
+  Registry,
+  "change" | "changeDurably" | "append" | "appendSoon" | "afterCommit" | "onChange" | "remember"
+>;
 
 interface Waiting {
   /** Does the work; returns how to say what came of it, for after the commit. */
@@ -51,6 +64,10 @@ export function openTransactions(db: Database): Transactions {
   let open: { news: (() => void)[]; changed: boolean; failed: boolean } | undefined;
   let isShared = false;
   let waiting: Waiting[] = [];
+  const listeners = new Set<() => void>();
+  /** What undid the shared transaction, where something did. */
+  let undone: unknown;
+  const whyUndone = (): unknown => undone ?? new Error("the shared transaction is undone");
 
   function join<T>(work: () => T): T {
     try {
@@ -72,6 +89,8 @@ export function openTransactions(db: Database): Transactions {
     const transaction = (open = { news: [] as (() => void)[], changed: changes, failed: false });
     let result: T;
     try {
+      // a write that failed can end the transaction that this would be a part of, and would then be one of its own
+      if (isShared && !db.inTransaction) throw whyUndone();
       statement(db, frame.begin).run();
       result = work();
       if (result instanceof Promise) throw new TypeError("a transaction cannot wait");
@@ -80,11 +99,14 @@ export function openTransactions(db: Database): Transactions {
       if (transaction.changed) remembered.clear();
     } catch (error) {
       if (db.inTransaction) for (const undo of frame.undo) statement(db, undo).run();
-      throw error;
+      const reason = toRefusal(error);
+      if (isShared && !db.inTransaction) undone ??= reason;
+      throw reason;
     } finally {
       open = undefined;
     }
     for (const tell of transaction.news) tell();
+    if (transaction.changed) for (const listener of listeners) listener();
     return result;
   }
 
@@ -92,15 +114,21 @@ export function openTransactions(db: Database): Transactions {
   function runWaiting(): void {
     const together = waiting;
     waiting = [];
+    undone = undefined;
     let tell: (() => void)[];
     isShared = true;
     try {
       statement(db, whole.begin).run();
-      tell = together.map((one) => one.run());
+      tell = together.map((one) => {
+        const answer = one.run();
+        // what the others had appended is gone with it, and what came after would be no part of anything
+        if (!db.inTransaction) throw whyUndone();
+        return answer;
+      });
       statement(db, whole.end).run();
     } catch (error) {
       if (db.open && db.inTransaction) statement(db, whole.undo[0]).run();
-      tell = together.map((one) => () => one.reject(error));
+      tell = together.map((one) => () => one.reject(toRefusal(error)));
     } finally {
       isShared = false;
     }
@@ -109,7 +137,20 @@ export function openTransactions(db: Database): Transactions {
 
   return {
     change: (work) => run(work, true),
+    changeDurably(work) {
+      if (open !== undefined) throw new TypeError("a part of a transaction is as durable as the whole");
+      db.pragma("synchronous = FULL");
+      try {
+        return run(work, true);
+      } finally {
+        db.pragma("synchronous = NORMAL");
+      }
+    },
     append: (work) => run(work, false),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     appendSoon<T>(work: () => T): Promise<T> {
       return new Promise<T>((resolve, reject) => {
         if (waiting.length === 0) setImmediate(runWaiting);
@@ -132,6 +173,16 @@ export function openTransactions(db: Database): Transactions {
       return value;
     },
   };
+}
+
+/**
+ * What SQLite says when nothing can be written, as the one refusal of it: the disk is full, or fails, or may only be read.
+ * Everything that the transaction did is undone.
+ */
+function toRefusal(error: unknown): unknown {
+  const { code } = error as { code?: unknown };
+  const isOfStorage = typeof code === "string" && /^SQLITE_(FULL|IOERR|READONLY)/.test(code);
+  return isOfStorage ? new Refusal("storage.failed", code) : error;
 }
 
 function attempt<T>(work: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): () => void {

@@ -10,7 +10,7 @@ import { expandGrants, formatPermission, parsePermission, type Grant } from "../
 import { AUTHZ_INFO, covers } from "../../shared/topic.ts";
 import { getApi, isReserved, MAX_ENTRIES, type Api } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
-import { tellHolders } from "./clients.ts";
+import { announceHolders } from "./clients.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
@@ -71,7 +71,7 @@ export function updateRole(
       role.name,
     );
     audit(r, { event: "role.updated", actor, subject: `${role.project}.${role.name}`, facts: factsOf(role) });
-    r.afterCommit(() => tellHolders(r, role.project, role.name));
+    announceHolders(r, role.project, role.name);
     return role;
   });
 }

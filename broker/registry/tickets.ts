@@ -13,13 +13,13 @@ import { assertWithin } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import {
   addRoles,
+  announceClient,
   assertRoles,
   createClient,
   findClient,
   getClient,
   getLiveClient,
   hashSecret,
-  tellClient,
   type Client,
 } from "./clients.ts";
 import { statement } from "../sqlite/database.ts";
@@ -183,7 +183,7 @@ function toDevice(r: Registry, ticket: TicketRecord, key: PublicKey): Client {
   }
   getLiveClient(r, id);
   addRoles(r, project, name, roles);
-  r.afterCommit(() => tellClient(r, id));
+  announceClient(r, id);
   return getClient(r, id);
 }
 

@@ -6,10 +6,11 @@ import { createProject } from "../../broker/registry/projects.ts";
 import { openRegistry } from "../../broker/registry/open-registry.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
 import { createRole } from "../../broker/registry/roles.ts";
-import type { ApiTrust, ClientTrust, TrustSink } from "../../broker/trust/trust.ts";
+import type { ApiGrants, ApiTrust, ClientTrust, DeviceAuthority, TrustSink } from "../../broker/trust/trust.ts";
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
 import type { Reason } from "../../shared/refusal.ts";
-import { formatPermission, parsePermission } from "../../shared/scope.ts";
+import { formatPermission, parsePermission, type Grant } from "../../shared/scope.ts";
+import { HASH_BYTES } from "../../shared/trl.ts";
 
 export const NOW = 1_800_000_000;
 
@@ -17,6 +18,11 @@ export interface Told extends TrustSink {
   readonly keys: Map<string, string>;
   readonly apis: Map<string, ApiTrust>;
   readonly clients: Map<string, ClientTrust>;
+  /** Hashes, hex. */
+  readonly tokens: Set<string>;
+  readonly certificates: Set<string>;
+  readonly projects: Map<string, number>;
+  readonly authorities: Map<string, DeviceAuthority>;
   /** How often a client was told. */
   tellings: number;
 }
@@ -26,6 +32,10 @@ export function listen(): Told {
     keys: new Map(),
     apis: new Map(),
     clients: new Map(),
+    tokens: new Set(),
+    certificates: new Set(),
+    projects: new Map(),
+    authorities: new Map(),
     tellings: 0,
     learnKey: (kid, key) => void told.keys.set(kid, key.thumbprint),
     forgetKey: (kid) => void told.keys.delete(kid),
@@ -36,6 +46,17 @@ export function listen(): Told {
       told.clients.set(client.id, client);
     },
     forgetClient: (id) => void told.clients.delete(id),
+    revokeTokens: (hashes) => eachHash(hashes, (hash) => told.tokens.add(hash)),
+    releaseTokens: (hashes) => eachHash(hashes, (hash) => told.tokens.delete(hash)),
+    replaceTokens: (hashes) => {
+      told.tokens.clear();
+      eachHash(hashes, (hash) => told.tokens.add(hash));
+    },
+    revokeCertificates: (names) => names.forEach((name) => told.certificates.add(name)),
+    releaseCertificates: (names) => names.forEach((name) => told.certificates.delete(name)),
+    learnTokensSince: (project, seconds) => void told.projects.set(project, seconds),
+    learnAuthority: (authority) => void told.authorities.set(authority.id, authority),
+    forgetAuthority: (id) => void told.authorities.delete(id),
   };
   return told;
 }
@@ -70,9 +91,14 @@ export function newKey(): PublicKey {
   return readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
 }
 
-/** The grants a sink or a registry gave, as text. */
-export function asText(grants: readonly Parameters<typeof formatPermission>[0][] | undefined): string[] {
-  return (grants ?? []).map(formatPermission);
+/** The grants a sink (by api) or a registry gave, as text. */
+export function asText(grants: readonly (Grant | ApiGrants)[] | undefined): string[] {
+  return (grants ?? []).flatMap((one) => ("grants" in one ? one.grants : [one])).map(formatPermission);
+}
+
+function eachHash(hashes: Uint8Array, take: (hash: string) => unknown): void {
+  const hex = Buffer.from(hashes).toString("hex");
+  for (let at = 0; at < hex.length; at += 2 * HASH_BYTES) take(hex.slice(at, at + 2 * HASH_BYTES));
 }
 
 /** For `toThrow`: a refusal with this reason, and with these words in its detail. */

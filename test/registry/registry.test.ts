@@ -15,8 +15,8 @@ describe("projects", () => {
     createProject(r, "zoo");
     createProject(r, "farm");
     expect(listProjects(r)).toEqual([
-      { slug: "farm", createdAt: NOW },
-      { slug: "zoo", createdAt: NOW },
+      { slug: "farm", createdAt: NOW, tokensSince: 0 },
+      { slug: "zoo", createdAt: NOW, tokensSince: 0 },
     ]);
     expect(getProject(r, "zoo").slug).toBe("zoo");
     const [row] = listAudit(r, { project: "farm", limit: 9 });
@@ -49,13 +49,15 @@ describe("apis", () => {
       ttlSeconds: 3600,
       format: null,
       bearer: false,
+      purge: "client",
       createdAt: NOW,
     });
     expect(getApi(r, "farm", "telemetry")).toEqual(api);
     expect(listApis(r, "farm")).toEqual([api]);
     expect(findApi(r, "farm.telemetry")).toEqual(api);
     expect(findApi(r, "farm.other")).toBeUndefined();
-    expect(told.apis.get("farm.telemetry")).toEqual({ audience: "farm.telemetry", kind: "mqtt", bearer: false });
+    const trust = { audience: "farm.telemetry", kind: "mqtt", bearer: false, topics: ["sites/#"], purge: "client" };
+    expect(told.apis.get("farm.telemetry")).toEqual(trust);
   });
 
   it("are found by the audience they were given, also when it was asked for before", () => {
@@ -249,6 +251,7 @@ describe("clients", () => {
         enabled: true,
         roles: ["sensor"],
         createdAt: NOW,
+        tokensAfter: 0,
       },
     });
     const { secret } = clients.createClient(r, { project: "farm", name: "job", kind: "service" });
@@ -292,7 +295,7 @@ describe("clients", () => {
     expect(clients.setClientRoles(r, "farm.pi-1", []).roles).toEqual([]);
     expect(told.clients.get("farm.pi-1")?.grants).toEqual([]);
     clients.setClientRoles(r, "farm.pi-1", ["sensor", "sensor"]);
-    expect(told.clients.get("farm.pi-1")?.grants).toHaveLength(2);
+    expect(asText(told.clients.get("farm.pi-1")?.grants)).toHaveLength(2);
     expect(() => clients.setClientRoles(r, "farm.pi-1", ["none"])).toThrow(refusal("registry.invalid", "roles.0"));
     expect(clients.getClient(r, "farm.pi-1").roles).toEqual(["sensor"]);
   });
