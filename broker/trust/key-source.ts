@@ -4,9 +4,8 @@
  * Fetches at the start, from time to time, and when a token names an unknown key, but then not more often than twice a
  * minute. Bounded in size and time, follows no redirect. Once keys are known, a failure leaves them as they are.
  */
-import { get as getHttp } from "node:http";
-import { get as getHttps } from "node:https";
 import type { Logger } from "pino";
+import { fetchBytes } from "./fetch-bytes.ts";
 import { readCoseKeySet, readJwkSet } from "./key-set.ts";
 import type { KeySet } from "./key-set.ts";
 import type { TrustSink } from "./trust.ts";
@@ -72,31 +71,15 @@ export async function followKeys(options: KeySourceOptions): Promise<KeySource> 
 }
 
 async function fetchKeys(url: URL, ca: string | undefined): Promise<KeySet> {
-  const { type, body } = await fetchBytes(url, ca);
+  const { status, type, body } = await fetchBytes(url, {
+    headers: { accept: "application/jwk-set+json, application/cose-key-set, application/json" },
+    ca,
+    answerMilliseconds: fetchMilliseconds,
+    bodyMilliseconds: fetchMilliseconds,
+    maxBytes,
+  });
+  if (status !== 200) throw new Error(`status ${status}`);
   if (type.includes("json")) return readJwkSet(JSON.parse(body.toString("utf8")));
   if (type.includes("cose") || type.includes("cbor")) return readCoseKeySet(body);
   throw new TypeError(`neither a JWK Set nor a COSE Key Set: ${type || "no content type"}`);
-}
-
-function fetchBytes(url: URL, ca: string | undefined): Promise<{ readonly type: string; readonly body: Buffer }> {
-  return new Promise((resolve, reject) => {
-    const get = url.protocol === "https:" ? getHttps : getHttp;
-    const headers = { accept: "application/jwk-set+json, application/cose-key-set, application/json" };
-    const signal = AbortSignal.timeout(fetchMilliseconds);
-    const request = get(url, { headers, signal, agent: false, ...(ca !== undefined && { ca }) }, (response) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      if (response.statusCode !== 200) response.destroy(new Error(`status ${response.statusCode}`));
-      response.on("data", (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maxBytes) response.destroy(new Error("the key set is too large"));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () =>
-        resolve({ type: response.headers["content-type"] ?? "", body: Buffer.concat(chunks, size) }),
-      );
-    });
-    request.on("error", reject);
-  });
 }

@@ -27,7 +27,8 @@ it("tells of what changed, and of nothing else", () => {
   const stop = trust.onNews((one) => news.push(one));
   const heard = (): TrustNews[] => news.splice(0);
   const [key, other] = [makeKey(), makeKey()];
-  const grants = [{ filter: "a", pub: true, sub: false }];
+  const grant = { filter: "a", pub: true, sub: false };
+  const grants = [{ audience: "a.b", grants: [grant] }];
 
   trust.learnKey("k", key);
   trust.learnKey("k", key);
@@ -44,8 +45,8 @@ it("tells of what changed, and of nothing else", () => {
   expect(heard()).toEqual(Array.from({ length: 3 }, () => ({ kind: "api", audience: "a.b" })));
 
   trust.learnClient({ id: "a.c", enabled: true, grants });
-  trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]! }] });
-  trust.learnClient({ id: "a.c", enabled: true, grants: [{ ...grants[0]!, sub: true }] });
+  trust.learnClient({ id: "a.c", enabled: true, grants: [{ audience: "a.b", grants: [{ ...grant }] }] });
+  trust.learnClient({ id: "a.c", enabled: true, grants: [{ audience: "a.b", grants: [{ ...grant, sub: true }] }] });
   trust.learnClient({ id: "a.c", enabled: false, grants: [] });
   trust.forgetClient("a.c");
   expect(heard()).toEqual(Array.from({ length: 4 }, () => ({ kind: "client", id: "a.c" })));
