@@ -14,13 +14,15 @@ import { exporterValue, verifyProof } from "../../shared/proof.ts";
 import { refuse } from "../../shared/refusal.ts";
 import type { VerifiedToken } from "../../shared/token.ts";
 import type { Trust } from "../trust/trust.ts";
-import { assertBinding, assertLive } from "./authz-info.ts";
+import { assertBinding } from "./authz-info.ts";
 import type { AuthzInfo } from "./authz-info.ts";
 import type { Certificates } from "./certificates.ts";
 import type { Peer } from "./connection.ts";
 import { readCredential } from "./credential.ts";
 import type { Credential } from "./credential.ts";
+import { admittedGrants } from "./effective-grants.ts";
 import type { GateLimits } from "./limits.ts";
+import { assertNotTakenBack } from "./liveness.ts";
 import { refusalToPublish } from "./session.ts";
 import type { Admission } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -57,6 +59,9 @@ export function admit(connect: Connect, desk: Desk): Admission {
   const { tokenBytes, topicLevels } = desk.limits;
   const hasCertificate = peer.certificate !== undefined;
   const credential = readCredential(connect.username, connect.password, hasCertificate, tokenBytes);
+
+  // Who has not heard for too long what was taken back admits nobody new, strangers neither.
+  if (trust.isStale) refuse("trust.stale");
   if (credential.kind === "anonymous") return admitStranger(connect, desk, now);
 
   // A certificate must be good even where something else would do: a bad one is never overlooked.
@@ -76,12 +81,11 @@ export function admit(connect: Connect, desk: Desk): Admission {
     refuse("token.subject", "token and certificate name different clients");
   }
 
-  // Is it still live: the client, and (from memory only, when revocation is there) token, certificate and key.
-  assertLive(trust, subject);
+  // Is all of it still live: the client, the token, the certificate. Nothing that was taken back passes here.
+  assertNotTakenBack(trust, { subject, token, certificate }, now);
 
-  // What it may do, and until when: the token's grants, or the roles of the certificate's client.
-  const roles = token === undefined ? trust.client(subject) : undefined;
-  const grants = token?.grants ?? roles?.grants ?? refuse("client.grants", "no token and no roles known");
+  // What it may do, and until when: the token's grants as far as the roles allow them, or the roles themselves.
+  const grants = admittedGrants(trust, subject, token);
   const expiresAt = Math.min(token?.claims.exp ?? Infinity, certificate?.notAfter ?? Infinity);
 
   // The MQTT client id is its own, before the broker takes over whoever has that id.

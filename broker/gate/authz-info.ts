@@ -11,6 +11,7 @@ import { Refusal, refuse } from "../../shared/refusal.ts";
 import type { VerifiedToken } from "../../shared/token.ts";
 import type { Trust } from "../trust/trust.ts";
 import { BoundedMap } from "./bounded-map.ts";
+import { assertNotTakenBack } from "./liveness.ts";
 import type { Session } from "./session.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -44,14 +45,15 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
     put(presented, nowSeconds) {
       const token = tokens.verify(presented, nowSeconds);
       const confirmation = token.claims.cnf ?? refuse("token.unbound");
-      assertLive(trust, token.claims.sub);
+      assertNotTakenBack(trust, { subject: token.claims.sub, token }, nowSeconds);
       keep(presented, token, confirmation);
       return token;
     },
     renewal(session, presented, nowSeconds) {
       const token = tokens.verify(presented, nowSeconds);
       assertBinding(trust, token);
-      assertLive(trust, token.claims.sub);
+      const { certificate } = session.admission;
+      assertNotTakenBack(trust, { subject: token.claims.sub, token, certificate }, nowSeconds);
       if (token.claims.sub !== session.admission.subject) refuse("token.subject", "of another client");
       if (!session.holds(token.claims.cnf)) refuse("token.key-changed");
       if (token.claims.cnf !== undefined) keep(presented, token, token.claims.cnf);
@@ -64,7 +66,9 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
         const known = kept.get(name);
         if (known === undefined) continue;
         try {
-          return tokens.verify(known.presented, nowSeconds);
+          const token = tokens.verify(known.presented, nowSeconds);
+          assertNotTakenBack(trust, { subject: clientId, token }, nowSeconds);
+          return token;
         } catch (error) {
           if (!(error instanceof Refusal)) throw error;
           kept.delete(name);
@@ -78,14 +82,6 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
 /** Throws `token.unbound` for a token without a key, unless its api lets bearer tokens in. */
 export function assertBinding(trust: Trust, token: VerifiedToken): void {
   if (token.claims.cnf === undefined && trust.api(token.claims.aud)?.bearer !== true) refuse("token.unbound");
-}
-
-/** Throws unless the client exists and is enabled, where the gate is told of clients. */
-export function assertLive(trust: Trust, subject: string): void {
-  if (!trust.knowsClients) return;
-  const client = trust.client(subject);
-  if (client === undefined) refuse("client.unknown");
-  if (!client.enabled) refuse("client.disabled");
 }
 
 /** With the subject, so that a token of one client never takes the place of another's. */

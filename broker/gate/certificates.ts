@@ -1,6 +1,6 @@
 /**
  * Verifies device certificates for this gate, and remembers which it has verified by fingerprint, so that a reconnect
- * does not check the authority's signature again. The validity period is asked each time.
+ * does not check the authority's signature again. The validity period is asked each time, and whether that authority still is one.
  */
 import type { X509Certificate } from "node:crypto";
 import { assertCertificateTime, readDeviceCertificate } from "../../shared/device-certificate.ts";
@@ -21,11 +21,13 @@ export function openCertificates(trust: Trust, capacity: number): Certificates {
     verify(certificate, nowSeconds) {
       const fingerprint = certificate.fingerprint256;
       const known = verified.get(fingerprint);
-      if (known !== undefined) {
+      const isIssuerKnown = trust.deviceAuthorities.some(({ id }) => id === known?.authority);
+      if (known !== undefined && isIssuerKnown) {
         assertCertificateTime(known, nowSeconds);
         return known;
       }
-      const device = readDeviceCertificate(certificate, trust.deviceAuthorities, nowSeconds);
+      const authorities = trust.deviceAuthorities.map((authority) => authority.certificate);
+      const device = readDeviceCertificate(certificate, authorities, nowSeconds);
       verified.set(fingerprint, device);
       return device;
     },

@@ -24,6 +24,9 @@ export interface Connection {
   readonly subscriptions: Readonly<Record<string, unknown>>;
   /** True after an orderly DISCONNECT; then the broker publishes no will and deletes a stored one. */
   _disconnected: boolean;
+  /** The will that is to be published, from when it is stored; and before that the one that was asked for. */
+  will: unknown;
+  _will: unknown;
   readonly broker: ConnectionBroker;
   publish(packet: NewsPacket, done: (error?: Error | null) => void): void;
   unsubscribe(filters: string[], done: (error?: Error | null) => void): void;
@@ -32,8 +35,10 @@ export interface Connection {
 
 /** The members of the broker itself. */
 export interface ConnectionBroker {
+  readonly id: string;
   readonly persistence: {
     removeSubscriptions(client: { readonly id: string }, filters: string[]): Promise<unknown>;
+    delWill(client: { readonly id: string; readonly brokerId: string }): Promise<unknown>;
   };
   on(event: "unsubscribe", listener: (filters: string[], client: object) => void): unknown;
 }

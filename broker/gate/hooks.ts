@@ -17,6 +17,7 @@ import { openCertificates } from "./certificates.ts";
 import { openConnect } from "./connect.ts";
 import type { Authenticate, PreConnect } from "./connect.ts";
 import type { Connection } from "./connection.ts";
+import { openEndings } from "./endings.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
 import { noGateMeter } from "./meter.ts";
@@ -31,9 +32,11 @@ import type { Session } from "./session.ts";
 import { openSessions } from "./sessions.ts";
 import type { Sessions } from "./sessions.ts";
 import { forgetStored, grantFilter } from "./subscriptions.ts";
+import { isOwnerTakenBack, openPurges, openTakenBackNews } from "./taken-back.ts";
+import type { Purges, TakenBack, TakenBackListener } from "./taken-back.ts";
 import { openTokens } from "./tokens.ts";
 import { followTrust } from "./trust-news.ts";
-import { assertMayFire, readGrounds } from "./will-grounds.ts";
+import { assertMayFireStored, readGrounds } from "./will-grounds.ts";
 import type { WillGrounds } from "./will-grounds.ts";
 
 /** What a gate stands on. */
@@ -83,6 +86,12 @@ export interface Gate {
   groundsOf(client: object): WillGrounds | undefined;
   /** Whether a will that was stored on these grounds may be published now; a no is logged. */
   mayFireStored(grounds: WillGrounds, topic: string): boolean;
+  /** Calls back when a session or a client was taken back, until the returned function is called. */
+  onTakenBack(listener: TakenBackListener): () => void;
+  /** Whether the client that this MQTT client id belongs to is gone or disabled, for whoever starts with what it had stored. */
+  isTakenBack(clientId: string): boolean;
+  /** Which retained messages go, for whoever goes on with a purge that had begun. */
+  purgesOf(kind: TakenBack["kind"]): Purges;
   /** Stops the timers and the listening to trust. Connections are for the broker to close. */
   close(): void;
 }
@@ -133,13 +142,15 @@ export function openGate(options: GateOptions): Gate {
     nowSeconds,
   };
   const receive = openReceiver(desk, log);
-  const stopFollowing = followTrust(trust, sessions, log);
+  const takenBack = openTakenBackNews(log);
+  const end = openEndings({ trust, sessions, takenBack, meter, log });
+  const stopFollowing = followTrust({ trust, sessions, end, log });
 
   const isGuarded = (client: object): boolean => options.isGuardNeeded !== true || guarded.has(client);
 
   const hooks: Hooks = {
     ...openConnect({ desk, wills, report, meter, log, isGuarded, mayKeepSession: options.mayKeepSession }),
-    authorizePublish: openAuthorizePublish({ trust, wills, receive, report, sessionOf }),
+    authorizePublish: openAuthorizePublish({ trust, wills, receive, report, sessionOf, nowSeconds }),
 
     authorizeSubscribe(client, subscription, done) {
       if (subscription.topic === NO_FILTER) return done(null, null);
@@ -189,17 +200,20 @@ export function openGate(options: GateOptions): Gate {
     count: (at, reason) => meter.refused(at, reason),
     groundsOf(client) {
       const session = sessions.of(client);
-      return session && readGrounds(session);
+      return session && readGrounds(trust, session);
     },
     mayFireStored(grounds, topic) {
       try {
-        assertMayFire(trust, grounds, topic);
+        assertMayFireStored(trust, grounds, topic, nowSeconds());
         return true;
       } catch (error) {
         report(error, null, "will", topic);
         return false;
       }
     },
+    onTakenBack: (listener) => takenBack.on(listener),
+    isTakenBack: (clientId) => isOwnerTakenBack(trust, clientId),
+    purgesOf: (kind) => openPurges(trust, kind),
     mayStore(client, filter) {
       const session = sessions.of(client);
       return session !== undefined && session.filters.has(filter) && session.may("sub", filter);

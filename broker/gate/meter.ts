@@ -15,6 +15,8 @@ export interface GateMeter {
   refused(at: Gateway, reason: Reason): void;
   /** The connection of a session is gone. */
   ended(): void;
+  /** A session was ended because what it stands on was taken back. */
+  takenBack(reason: Reason): void;
 }
 
 /** Counts nothing. */
@@ -22,4 +24,5 @@ export const noGateMeter: GateMeter = {
   admitted() {},
   refused() {},
   ended() {},
+  takenBack() {},
 };

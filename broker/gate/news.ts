@@ -1,5 +1,6 @@
 /**
- * News of a session to its own client, on `$postern/session`: a warning before the end, a renewal, a refusal.
+ * News of a session to its own client, on `$postern/session`: a warning before the end, a renewal, a change of rights, a
+ * refusal.
  *
  * Sent straight to the one connection and never routed, and only where the client has subscribed. Numbered in a series
  * of its own, so that the broker's duplicate check of routed messages is not disturbed. Says no more of a refusal than
@@ -15,6 +16,8 @@ import type { Session } from "./session.ts";
 export type SessionNews =
   | { readonly event: "expiring"; readonly exp: number }
   | { readonly event: "renewed"; readonly exp: number }
+  /** With the roles of the client; `removed`: subscriptions that are not covered any more. */
+  | { readonly event: "changed"; readonly removed: readonly string[] }
   | { readonly event: "refused"; readonly says: string; readonly id: string };
 
 /** The mark by which delivery knows the gate's own news; nobody outside the process learns it. */

@@ -2,18 +2,20 @@
  * The hook for PUBLISH and for wills that are due.
  *
  * A publish is decided from the session's rights. A token on `authz-info` is consumed here and never routed. A will was
- * approved at CONNECT and is published even when the token has expired since (RFC 9431, section 5), but not when the
- * session was taken back.
+ * approved at CONNECT and is published even when the token has expired since (RFC 9431, section 5), but not when what allowed
+ * it was taken back.
  */
 import { Refusal } from "../../shared/refusal.ts";
 import { AUTHZ_INFO } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
-import { assertLive } from "./authz-info.ts";
+import { assertNotTakenBack } from "./liveness.ts";
 import { isListening, partWith } from "./news.ts";
 import type { ReceiveToken } from "./receive-token.ts";
 import type { Report } from "./report.ts";
 import { refusalToPublish } from "./session.ts";
 import type { Session } from "./session.ts";
+import { ownerOf } from "./taken-back.ts";
+import { assertMayFire } from "./will-grounds.ts";
 
 /** The parts of a PUBLISH that are read, and overwritten when it is consumed. */
 export interface PublishPacket {
@@ -37,26 +39,28 @@ export interface PublishDesk {
   readonly receive: ReceiveToken;
   readonly report: Report;
   readonly sessionOf: (client: object) => Session;
+  readonly nowSeconds: () => number;
 }
 
 /** Nobody can subscribe to it, and the broker matches no stored wildcard with what starts `$SYS/`. */
 const consumedTopic = "$SYS/postern/consumed";
 
 /** The hook for PUBLISH. */
-export function openAuthorizePublish({ trust, wills, receive, report, sessionOf }: PublishDesk): AuthorizePublish {
+export function openAuthorizePublish(desk: PublishDesk): AuthorizePublish {
+  const { trust, wills, receive, report, sessionOf, nowSeconds } = desk;
+
   /** Whether a will that is due may be published: one of a live broker by its session, else by what it says itself. */
-  const mayFire = (packet: PublishPacket): boolean => {
+  const assertMayFireDue = (packet: PublishPacket): void => {
     const session = wills.get(packet);
-    if (session !== undefined) return session.mayFireWill();
-    assertLive(trust, (packet.clientId ?? "").split(":", 1)[0]!);
-    return refusalToPublish([{ filter: "#", pub: true, sub: false }], packet.topic) === null;
+    if (session !== undefined) return assertMayFire(trust, session, packet.topic);
+    assertNotTakenBack(trust, { subject: ownerOf(packet.clientId ?? "") }, nowSeconds());
+    const reason = refusalToPublish([{ filter: "#", pub: true, sub: false }], packet.topic);
+    if (reason !== null) throw new Refusal("will.topic", "not published");
   };
 
   const fireWill = (client: object | null, packet: PublishPacket): void => {
-    let isAllowed = false;
     try {
-      isAllowed = mayFire(packet);
-      if (!isAllowed) throw new Refusal("will.topic", "not published");
+      assertMayFireDue(packet);
     } catch (error) {
       report(error, client, "will", packet.topic);
       // answered with an error, a will that a dead broker left would be tried again for ever

@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { Refusal } from "../../shared/refusal.ts";
 import type { Desk } from "./admit.ts";
+import { admittedGrants } from "./effective-grants.ts";
 import { tell } from "./news.ts";
 import type { Session } from "./session.ts";
 import { dropUncovered } from "./subscriptions.ts";
@@ -20,7 +21,7 @@ const renewalsASecond = 10;
 
 /** Opens the receiver, with its count of anonymous tokens. */
 export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
-  const { sessions, authzInfo, limits, nowSeconds } = desk;
+  const { trust, sessions, authzInfo, limits, nowSeconds } = desk;
   const limiter = new RateLimiterMemory({ points: limits.strangerTokensPerMinute, duration: 60 });
 
   const putOfStranger = async (session: Session, presented: Uint8Array): Promise<void> => {
@@ -48,7 +49,8 @@ export function openReceiver(desk: Desk, log: Logger): ReceiveToken {
     const token = authzInfo.renewal(session, presented, nowSeconds());
     const notAfter = session.admission.certificate?.notAfter ?? Infinity;
     const expiresAt = Math.min(token.claims.exp, notAfter);
-    session.replace({ kind: "token", grants: token.grants, expiresAt, token });
+    const grants = admittedGrants(trust, session.admission.subject, token);
+    session.replace({ kind: "token", grants, expiresAt, token });
     sessions.update(session);
     dropUncovered(session, log);
     log.info({ clientId: session.admission.clientId, exp: expiresAt }, "session renewed");

@@ -102,10 +102,16 @@ export class Session {
     return decision;
   }
 
-  /** Whether the approved will may be published now: by the grants at CONNECT, whatever became of them since. */
+  /** Whether there is an approved will that was not taken back. */
   mayFireWill(): boolean {
-    const will = this.admission.will;
-    return !this.isTakenBack && will !== undefined && refusalToPublish(this.admission.grants, will.topic) === null;
+    return this.admission.will !== undefined && !this.isTakenBack;
+  }
+
+  /** Nothing passes from here on; the will is not published, neither when the connection closes nor later. */
+  takeBack(): void {
+    this.isClosed = true;
+    this.isTakenBack = true;
+    this.connection._disconnected = true;
   }
 
   /** Whether the session has proven what a token asks for, so that the token may renew it (RFC 9202, section 4). */

@@ -1,14 +1,16 @@
 /**
- * The live sessions of this process: found by connection, and by everything that can be taken back (client, signing
- * key, token, certificate), so that taking something back finds its sessions without a scan. Each has one timer, first
+ * The live sessions of this process: found by connection, and by everything that can be taken back (client, project,
+ * signing key, token, certificate), so that taking something back finds its sessions without a scan. Each has one timer, first
  * for the warning and then for the end.
  *
  * Knows nothing of why a session ends; it only ends it, with its will or without.
  */
+import { nameCertificate } from "../../shared/device-certificate.ts";
+import { projectOf } from "./liveness.ts";
 import type { Rights, Session } from "./session.ts";
 
 /** What sessions are found by. A `stranger` is an anonymous client, by address, or `*` for all of them. */
-export type SessionIndex = "client" | "kid" | "token" | "certificate" | "stranger";
+export type SessionIndex = "client" | "project" | "kid" | "token" | "certificate" | "stranger";
 
 /** The index of live sessions. */
 export interface Sessions {
@@ -57,6 +59,7 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
   /** Most values have one session. */
   const index: Record<SessionIndex, Map<string, Session | Set<Session>>> = {
     client: new Map(),
+    project: new Map(),
     kid: new Map(),
     token: new Map(),
     certificate: new Map(),
@@ -151,11 +154,8 @@ export function openSessions(events: SessionEvents, nowSeconds: () => number): S
       arm(entry);
     },
     close(session, quiet) {
-      session.isClosed = true;
-      if (quiet) {
-        session.isTakenBack = true;
-        session.connection._disconnected = true;
-      }
+      if (quiet) session.takeBack();
+      else session.isClosed = true;
       session.connection.close();
     },
     stop() {
@@ -185,8 +185,9 @@ function forEachKey({ session, rights }: Entry, each: (name: SessionIndex, value
     return;
   }
   each("client", subject);
-  if (certificate !== undefined) each("certificate", certificate.serial);
+  if (certificate !== undefined) each("certificate", nameCertificate(certificate));
   if (token === undefined) return;
+  each("project", projectOf(subject));
   each("kid", token.kid);
   for (const hash of token.hashes) each("token", hash);
 }

@@ -15,17 +15,22 @@ export function grantFilter(session: Session, filter: string, most: number): voi
   session.filters.add(filter);
 }
 
-/** Ends the subscriptions that the session may no longer have. Delivery is refused from the moment the rights change. */
-export function dropUncovered(session: Session, log: Logger): void {
+/**
+ * Ends the subscriptions that the session may no longer have, those that are only being made too, and says which they were.
+ * Delivery is refused from the moment the rights change.
+ */
+export function dropUncovered(session: Session, log: Logger): string[] {
   const { connection } = session;
-  const filters = Object.keys(connection.subscriptions).filter((filter) => !session.may("sub", filter));
-  if (filters.length === 0) return;
+  const held = new Set([...Object.keys(connection.subscriptions), ...session.filters]);
+  const filters = [...held].filter((filter) => !session.may("sub", filter));
+  if (filters.length === 0) return [];
   for (const filter of filters) session.filters.delete(filter);
   log.info({ clientId: connection.id, filters: filters.length }, "subscriptions no longer allowed");
   forgetStored(connection, filters, log);
   connection.unsubscribe(filters, (error) => {
     if (error) log.error({ err: error, clientId: connection.id }, "a subscription did not end");
   });
+  return filters;
 }
 
 /** Removes filters from what is stored for a client's return. */

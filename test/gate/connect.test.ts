@@ -12,7 +12,7 @@ import { createSigner } from "../../shared/es256.ts";
 import type { Signer } from "../../shared/es256.ts";
 import { makeAuthority, makePrivateKey, uses } from "./certificates.ts";
 import type { Identity, Wish } from "./certificates.ts";
-import { BEARER_AUDIENCE, HTTP_AUDIENCE, nowSeconds, openFixture, userName } from "./fixture.ts";
+import { AUDIENCE, BEARER_AUDIENCE, HTTP_AUDIENCE, nowSeconds, openFixture, userName } from "./fixture.ts";
 import type { Fixture, LogLine, TokenWish } from "./fixture.ts";
 import type { WireOptions } from "./wire.ts";
 
@@ -57,7 +57,11 @@ describe("lets in", () => {
 
   it("nobody by a certificate that a web page makes the browser present", async () => {
     const device = f.device();
-    f.trust.learnClient({ id: device.id, enabled: true, grants: [{ filter: "roles/#", pub: true, sub: false }] });
+    f.trust.learnClient({
+      id: device.id,
+      enabled: true,
+      grants: [{ audience: AUDIENCE, grants: [{ filter: "roles/#", pub: true, sub: false }] }],
+    });
     const wire = await f.open({ ...(await f.certificate(device)), transport: "wss", origin: "https://page.example" });
     await wire.connect({ clientId: device.id });
     wire.send({ cmd: "publish", topic: "roles/a", payload: "1", qos: 1, messageId: 7, dup: false, retain: false });
@@ -77,7 +81,7 @@ describe("lets in", () => {
 
   it("a certificate alone, with the roles of its client", async () => {
     const device = f.device();
-    const grants = [{ filter: "roles/#", pub: true, sub: false }];
+    const grants = [{ audience: AUDIENCE, grants: [{ filter: "roles/#", pub: true, sub: false }] }];
     f.trust.learnClient({ id: device.id, enabled: true, grants });
     const wire = await f.open(await f.certificate(device));
     expect((await wire.connect({ clientId: device.id })).returnCode).toBe(0);

@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { openGate } from "../../broker/gate/hooks.ts";
 import type { Gate } from "../../broker/gate/hooks.ts";
 import type { GateLimits } from "../../broker/gate/limits.ts";
+import { noGateMeter } from "../../broker/gate/meter.ts";
 import { startEngine } from "../../broker/mqtt/engine.ts";
 import type { Engine } from "../../broker/mqtt/engine.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
@@ -14,6 +15,7 @@ import type { MemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { toBase64url } from "../../shared/base64url.ts";
 import type { Claims } from "../../shared/claims.ts";
 import { readPublicKey } from "../../shared/cose-key.ts";
+import { nameAuthority } from "../../shared/device-certificate.ts";
 import { mintCwt } from "../../shared/cwt.ts";
 import { createSigner } from "../../shared/es256.ts";
 import type { Signer } from "../../shared/es256.ts";
@@ -55,6 +57,8 @@ export interface Fixture {
   readonly gate: Gate;
   readonly engine: Engine;
   readonly log: LogLine[];
+  /** The reasons of sessions that were taken back, as they were counted. */
+  readonly counted: string[];
   /** A device the trust knows, with its key. */
   device(name?: string): { readonly id: string; readonly privateKey: KeyObject };
   certificate(device: { id: string; privateKey: KeyObject }): Promise<Identity>;
@@ -72,6 +76,8 @@ export interface Fixture {
   lastReason(at?: string): string | undefined;
   /** The next log line that fits; looks back to where the last look ended. */
   logged(fits: (line: LogLine) => boolean): Promise<LogLine>;
+  /** Acts once, in the very turn in which such a line is logged. */
+  when(fits: (line: LogLine) => boolean, act: () => void): void;
   close(): Promise<void>;
 }
 
@@ -83,17 +89,28 @@ export function userName(token: Uint8Array | string): string {
 
 let names = 0;
 
-export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fixture> {
+/** `told`: what a trust in memory is to say of itself. */
+export async function openFixture(
+  limits: Partial<GateLimits> = {},
+  told: { readonly isStale?: () => boolean; readonly refreshKeys?: () => Promise<void> } = {},
+): Promise<Fixture> {
   const authority = await makeAuthority();
   const server = await authority.server();
   const signer = createSigner(KID, makePrivateKey());
-  const trust = createMemoryTrust({ issuer: ISSUER, deviceAuthorities: [authority.x509] });
+  const trust = createMemoryTrust({
+    issuer: ISSUER,
+    deviceAuthorities: [{ id: nameAuthority(authority.x509), certificate: authority.x509 }],
+    ...(told.isStale && { isStale: told.isStale }),
+  });
+  if (told.refreshKeys !== undefined) Object.assign(trust, { refreshKeys: told.refreshKeys });
   trust.learnKey(KID, signer.publicKey);
   trust.learnApi({ audience: AUDIENCE, kind: "mqtt", bearer: false });
   trust.learnApi({ audience: BEARER_AUDIENCE, kind: "mqtt", bearer: true });
   trust.learnApi({ audience: HTTP_AUDIENCE, kind: "http", bearer: true });
 
   const log: LogLine[] = [];
+  const counted: string[] = [];
+  const meter = { ...noGateMeter, takenBack: (reason: string) => void counted.push(reason) };
   const listeners = new Set<() => void>();
   const write = (line: string): void => {
     log.push(JSON.parse(line) as LogLine);
@@ -102,7 +119,7 @@ export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fix
   const logger = pino({ level: "debug" }, { write });
   // tests look for lines of their own among those of many refusals
   const allLines = { refusalLines: 1_000_000, refusalLinesPerAddress: 1_000_000 };
-  const gate = openGate({ trust, log: logger, limits: { ...allLines, ...limits } });
+  const gate = openGate({ trust, log: logger, meter, limits: { ...allLines, ...limits } });
   const engine = await startEngine({
     gate,
     tls: { cert: server.cert, key: server.key, ca: authority.cert },
@@ -122,9 +139,10 @@ export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fix
     gate,
     engine,
     log,
+    counted,
     device(name = `d${++names}`) {
       const id = `acme.${name}`;
-      trust.learnClient({ id, enabled: true, grants: [] });
+      trust.learnClient({ id, enabled: true });
       return { id, privateKey: makePrivateKey() };
     },
     certificate: (device) => authority.device(device.id, { privateKey: device.privateKey }),
@@ -165,6 +183,14 @@ export async function openFixture(limits: Partial<GateLimits> = {}): Promise<Fix
           listeners.add(listener);
         });
       }
+    },
+    when(fits, act) {
+      const listener = (): void => {
+        if (!fits(log.at(-1)!)) return;
+        listeners.delete(listener);
+        act();
+      };
+      listeners.add(listener);
     },
     async close() {
       for (const wire of wires) wire.drop();

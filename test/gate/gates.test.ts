@@ -1,7 +1,7 @@
 /** The five gates behind CONNECT's own: will, subscribe, publish, delivery, resumed session. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readPublicKey } from "../../shared/cose-key.ts";
-import { openFixture } from "./fixture.ts";
+import { AUDIENCE, openFixture } from "./fixture.ts";
 import type { Fixture } from "./fixture.ts";
 import type { Wire } from "./wire.ts";
 
@@ -249,7 +249,7 @@ describe("delivery", () => {
   it("that is refused to an online persistent session costs none of the others", async () => {
     const device = f.device();
     const roles = (filters: string[]) => filters.map((filter) => ({ filter, pub: false, sub: true }));
-    f.trust.learnClient({ id: device.id, enabled: true, grants: roles(["m/#"]) });
+    f.trust.learnClient({ id: device.id, enabled: true, grants: [{ audience: AUDIENCE, grants: roles(["m/#"]) }] });
     const wire = await f.open(await f.certificate(device));
     await wire.connect({ clientId: device.id, clean: false });
     await wire.subscribe(["m/#"], 1);

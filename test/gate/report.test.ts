@@ -3,6 +3,7 @@ import type { IPublishPacket } from "mqtt-packet";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { defaultLimits } from "../../broker/gate/limits.ts";
+import { noGateMeter } from "../../broker/gate/meter.ts";
 import { openReporter } from "../../broker/gate/report.ts";
 import type { Reporter } from "../../broker/gate/report.ts";
 import { Refusal } from "../../shared/refusal.ts";
@@ -29,7 +30,7 @@ beforeEach(() => {
   lines.length = counted.length = 0;
   const log = pino({ level: "info" }, { write: (line) => lines.push(JSON.parse(line) as Line) });
   const refused = (at: string, reason: Reason): void => void counted.push(`${at} ${reason}`);
-  reporter = openReporter(log, { admitted() {}, ended() {}, refused }, limits);
+  reporter = openReporter(log, { ...noGateMeter, refused }, limits);
 });
 afterEach(() => {
   reporter.close();

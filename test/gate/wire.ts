@@ -21,6 +21,8 @@ export interface WireOptions {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly maxVersion?: "TLSv1.2" | "TLSv1.3";
+  /** Of an earlier connection, to be resumed. */
+  readonly session?: Buffer | undefined;
   /** What a browser says of the page that asks for a WebSocket. */
   readonly origin?: string;
 }
@@ -38,6 +40,8 @@ export class Wire {
   readonly #waiting: (() => void)[] = [];
   readonly closed: Promise<void>;
   isClosed = false;
+  /** What resumes this TLS session, once the server has sent it. */
+  ticket: Buffer | undefined;
   #messageId = 0;
 
   private constructor(stream: Duplex, tls: TLSSocket | undefined) {
@@ -61,7 +65,7 @@ export class Wire {
   }
 
   static async open(options: WireOptions): Promise<Wire> {
-    const { port, transport = "tls", ca, cert, key, maxVersion, origin } = options;
+    const { port, transport = "tls", ca, cert, key, maxVersion, session, origin } = options;
     const tlsOptions = { ca, cert, key, servername: "localhost", ...(maxVersion && { maxVersion }) };
     if (transport === "tcp") {
       const socket = connectTcp(port, "127.0.0.1");
@@ -73,14 +77,21 @@ export class Wire {
       const [[response]] = await Promise.all([once(socket, "upgrade"), once(socket, "open")]);
       return new Wire(createWebSocketStream(socket), (response as { socket: TLSSocket }).socket);
     }
-    const socket = connectTls({ port, host: "localhost", ...tlsOptions });
+    const socket = connectTls({ port, host: "localhost", ...tlsOptions, ...(session && { session }) });
+    const wire = new Wire(socket, socket);
+    socket.on("session", (ticket: Buffer) => (wire.ticket = ticket));
     await once(socket, "secureConnect");
-    return new Wire(socket, socket);
+    return wire;
   }
 
   /** The signature over this connection's exporter value. */
   prove(privateKey: KeyObject): Buffer {
     return Buffer.from(createSigner("", privateKey).sign(exporterValue(this.#tls)));
+  }
+
+  /** Whether the TLS session is a resumed one. */
+  get isResumed(): boolean {
+    return this.#tls?.isSessionReused() === true;
   }
 
   /** The exporter value of this connection. */
