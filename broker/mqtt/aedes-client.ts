@@ -68,6 +68,8 @@ export interface EngineBroker extends EventEmitter {
   readonly clients: Record<string, EngineClient>;
   /** How many there are. */
   connectedClients: number;
+  /** Replaced; ends whoever is connected under the same id. */
+  registerClient(client: EngineClient): void;
   unregisterClient(client: EngineClient): void;
   readonly mq: {
     emit(message: Message, done: () => void): unknown;

@@ -52,6 +52,18 @@ export type StoreDrop =
   | "retained-of-client"
   | "retained-bytes";
 
+/** Whether a retained message of this topic is to be removed. */
+export type Purges = (topic: string) => boolean;
+
+/** Because of what retained messages are removed: their client was taken back, or a credential of it. */
+export type PurgeKind = "client" | "credential";
+
+/** What a store asks when it opens after things may have been taken back without it. */
+export interface TakenBackBefore {
+  isTakenBack(clientId: string): boolean;
+  purgesOf(kind: PurgeKind): Purges;
+}
+
 /** The part of the durable store that the engine uses itself. */
 export interface DurableStore {
   /**
@@ -78,6 +90,21 @@ export interface DurableStore {
   mayKeepSession(clientId: string): boolean;
   /** Whether a session is stored for this client. */
   hasSession(clientId: string): boolean;
+  /**
+   * Ends the stored session of one client id, or of all client ids of an owner (its own and those with a suffix): subscriptions,
+   * queue, receipts and will, at once and with the next commit that succeeds. Whoever attends to one gets nothing more of it.
+   */
+  endSessions(owner: string, clientId?: string): void;
+  /**
+   * Removes the retained messages that this owner published and whose topic purges, little by little; from now on nobody gets one
+   * of them. What the owner publishes from now on stays.
+   */
+  purgeRetained(owner: string, kind: PurgeKind, purges: Purges): void;
+  /**
+   * Ends the sessions and purges the retained messages of those who were taken back, and goes on with purges that an earlier
+   * process had begun. To be called before anybody is let in; wills are decided elsewhere.
+   */
+  takeBack(before: TakenBackBefore): void;
   /** For metrics. */
   readonly sizes: {
     readonly sessions: number;

@@ -5,6 +5,7 @@
  * MQTT 3.1 and 3.1.1. Decides nothing: who may pass is the gate's to say.
  */
 import type { EventEmitter } from "node:events";
+import type { RequestListener } from "node:http";
 import { Aedes } from "aedes";
 import { pino } from "pino";
 import type { Logger } from "pino";
@@ -33,6 +34,8 @@ export interface EngineOptions {
   readonly mqttPort?: number | null;
   /** Where the plain listener binds; default loopback. */
   readonly plainHost?: string | undefined;
+  /** Answers requests on the port of the WebSockets that are for none. Default: 426. */
+  readonly pages?: RequestListener | undefined;
   /** Sessions, queues, retained messages and wills; whoever opened it closes it after the engine. Default: one in memory. */
   readonly store?: Store | undefined;
   readonly limits?: Partial<EngineLimits> | undefined;
@@ -70,7 +73,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     meter,
     admitted: (connection, request) => arrivals.settle(connection, request),
   });
-  const door = { accept, log, arrivals };
+  const door = { accept, log, arrivals, pages: options.pages };
   const listeners: Listener[] = [];
   const close = async (): Promise<void> => {
     const closing = listeners.map((listener) => listener.close());

@@ -23,6 +23,7 @@ import { missingPieces, storeOf } from "./pieces.ts";
 import type { Piece } from "./pieces.ts";
 import { packetType } from "./publish-frame.ts";
 import { keepRegister } from "./register.ts";
+import { followTakenBack } from "./taken-back.ts";
 
 /** What a guard may be told. */
 export interface GuardOptions {
@@ -67,6 +68,7 @@ export function openGuard(aedes: object, gate: Gate, options: GuardOptions = {})
     exchange: store && { broker, store, limits, meter, end },
   };
 
+  followTakenBack(broker, gate);
   keepRegister(broker);
   if (!missingPieces(broker, gate).includes("emitter")) unsubscribeAtOnce(broker);
   if (store !== undefined) bringByLine(broker, lines);

@@ -7,7 +7,7 @@
  */
 import { constants } from "node:crypto";
 import { createServer as createHttpsServer } from "node:https";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, RequestListener } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -48,6 +48,8 @@ export interface Door {
   readonly accept: Accept;
   readonly log: Logger;
   readonly arrivals: Arrivals;
+  /** Answers requests that are for no WebSocket. Default: 426. */
+  readonly pages?: RequestListener | undefined;
 }
 
 /** Beside the packets: what the frames of a WebSocket add, and small packets that are sent at once. */
@@ -62,12 +64,10 @@ export function listenTls(tls: ServerTls, address: Address, door: Door): Promise
   return listen(server, address, door, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
 
-/** Opens MQTT over WebSocket over TLS; other HTTP requests are answered 426. */
+/** Opens MQTT over WebSocket over TLS; other HTTP requests are for the pages. */
 export function listenWebSocket(tls: ServerTls, address: Address, door: Door): Promise<Listener> {
   const { log, arrivals } = door;
-  const server = createHttpsServer({ ...tlsOptions(tls), maxHeaderSize: 8192 }, (_request, response) =>
-    response.writeHead(426, { upgrade: "websocket", connection: "close" }).end(),
-  );
+  const server = createHttpsServer({ ...tlsOptions(tls), maxHeaderSize: 8192 }, door.pages ?? noPages);
   server.on("clientError", (_error, socket) => socket.destroy());
 
   const sockets = new WebSocketServer({
@@ -82,6 +82,10 @@ export function listenWebSocket(tls: ServerTls, address: Address, door: Door): P
   sockets.on("connection", (socket, request) => acceptWebSocket(socket, request, door));
   return listen(server, address, door, (renewed) => server.setSecureContext(contextOptions(renewed)));
 }
+
+const noPages: RequestListener = (_request, response) => {
+  response.writeHead(426, { upgrade: "websocket", connection: "close" }).end();
+};
 
 /** Plain MQTT binds the loopback address unless told otherwise. */
 export function listenPlain(address: Address, door: Door): Promise<Listener> {

@@ -121,8 +121,9 @@ export class Outbound implements Paced {
 
   /** Sends what is no message; in order with the messages. */
   write(bytes: Buffer): void {
-    const { conn } = this.client;
-    if (conn.destroyed) return;
+    const { client } = this;
+    const { conn } = client;
+    if (client.closed || conn.destroyed) return;
     if (!this.#isCorked) {
       this.#isCorked = true;
       conn.cork();

@@ -7,6 +7,11 @@ import type { EngineBroker, EngineClient } from "./aedes-client.ts";
 /** Keeps the register of a broker from now on. */
 export function keepRegister(broker: EngineBroker): void {
   const current = new Map<string, EngineClient>();
+  const register = broker.registerClient.bind(broker);
+  // one that is closed before it is registered takes nobody's place
+  broker.registerClient = (client) => {
+    if (!client.closed) register(client);
+  };
   broker.on("client", (client: EngineClient) => {
     if (client.closed) return broker.unregisterClient(client);
     current.set(client.id, client);

@@ -250,3 +250,11 @@ describe("a stored session", () => {
     expect(peer.got.at(-1)).toMatchObject({ cmd: "pubrel", messageId: 1 });
   });
 });
+
+it("nothing is written for a client that is closed, though its connection is there", async () => {
+  const { outbound, client, peer } = open();
+  (client as { closed: boolean }).closed = true;
+  outbound.write(Buffer.from([0xd0, 0]));
+  await turns();
+  expect([peer.destroyed, peer.got]).toEqual([false, []]);
+});

@@ -49,7 +49,9 @@ export abstract class AedesStore implements Persistence {
   }
   async subscriptionsByTopic(topic: string): Promise<object[]> {
     // the filters with wildcards first
-    const matching = this.parts.sessions.routes.match(topic).toReversed();
+    const all = this.parts.sessions.routes.match(topic).toReversed();
+    // one that is over takes part until that is on disk
+    const matching = all.filter(({ session }) => !session.isOver);
     return matching.map(({ session, topic: filter, qos, rh, rap, nl }) => {
       return { clientId: session.client, topic: filter, qos, rh, rap, nl };
     });
@@ -150,12 +152,14 @@ export abstract class AedesStore implements Persistence {
     await this.parts.batch.durable();
   }
 
-  /** The sessions of recipients, which begin where there are none. */
+  /** The sessions of recipients, which begin where there are none; not where one has just been taken back. */
   #targets(recipients: readonly Recipient[], { qos: published }: StorableMessage): Targets {
     const targets: Targets = new Map();
     if (published === 0) return targets;
+    const { endings, sessions } = this.parts;
     for (const { clientId, qos = published } of recipients) {
-      addTarget(targets, this.parts.sessions.open(clientId), qos, published);
+      if (endings.hasEnded(clientId) && sessions.get(clientId) === undefined) continue;
+      addTarget(targets, sessions.open(clientId), qos, published);
     }
     return targets;
   }

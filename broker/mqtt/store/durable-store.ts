@@ -5,7 +5,7 @@
  * an exception; `whenDurable`, or the promise, tells it.
  */
 import { openFile, type Database } from "../../sqlite/database.ts";
-import type { DurableStore, Receipt, SessionQueue } from "../durable.ts";
+import type { DurableStore, PurgeKind, Purges, Receipt, SessionQueue, TakenBackBefore } from "../durable.ts";
 import type { Message } from "../message.ts";
 import { AedesStore } from "./aedes-store.ts";
 import type { StorableMessage } from "./entries.ts";
@@ -14,6 +14,7 @@ import type { Persistence } from "./persistence.ts";
 import type { Targets } from "./routes.ts";
 import { storeSchema } from "./schema.ts";
 import { AttachedQueue } from "./session-queue.ts";
+import { ownerOf } from "./session.ts";
 import type { Session } from "./session.ts";
 import type { LeftWill } from "./wills.ts";
 
@@ -123,6 +124,22 @@ class FileStore extends AedesStore implements Store {
 
   mayKeepSession(clientId: string): boolean {
     return this.parts.sessions.mayBegin(clientId);
+  }
+
+  endSessions(owner: string, clientId?: string): void {
+    if (this.parts.db.open) this.parts.endings.begin(owner, clientId);
+  }
+  purgeRetained(owner: string, kind: PurgeKind, purges: Purges): void {
+    this.parts.purging.begin(owner, kind, purges);
+  }
+  takeBack(before: TakenBackBefore): void {
+    const { endings, purging, retained, sessions } = this.parts;
+    purging.resume((kind) => before.purgesOf(kind));
+    for (const owner of retained.owners()) {
+      if (owner !== "" && before.isTakenBack(owner)) purging.begin(owner, "client", before.purgesOf("client"));
+    }
+    const taken = [...sessions.all()].filter(({ client }) => before.isTakenBack(client));
+    for (const { client } of taken) endings.begin(ownerOf(client), client, false);
   }
 
   takeWills(): LeftWill[] {

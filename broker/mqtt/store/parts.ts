@@ -8,8 +8,11 @@ import { defaultLimits, type StoreLimits } from "../limits.ts";
 import { noMeter, type EngineMeter } from "../meter.ts";
 import { Batch } from "./batch.ts";
 import { Drops } from "./drops.ts";
+import { Endings } from "./endings.ts";
 import type { StorableMessage } from "./entries.ts";
 import { OutgoingPackets } from "./outgoing.ts";
+import { PurgesUnderWay } from "./purges.ts";
+import { Purging } from "./purging.ts";
 import { Queues } from "./queues.ts";
 import { Receipts } from "./receipts.ts";
 import { Retained } from "./retained.ts";
@@ -46,6 +49,8 @@ export class Parts {
   readonly receipts: Receipts;
   readonly wills: Wills;
   readonly upkeep: Upkeep;
+  readonly endings: Endings;
+  readonly purging: Purging;
   readonly #checkpoints: Checkpoints;
   broker: Broker | undefined;
 
@@ -62,14 +67,21 @@ export class Parts {
     const sessions = (this.sessions = new Sessions(db, batch, limits, nowSeconds));
     const queues = (this.queues = new Queues(db, batch, { sessions: sessions.all(), limits, nowSeconds, tellDrop }));
     this.outgoing = new OutgoingPackets(db, batch, queues);
-    this.retained = new Retained(db, batch, { limits, tellDrop });
-    this.receipts = new Receipts(db, batch, sessions);
-    this.wills = new Wills(db, batch, groundsOf);
+    const purges = new PurgesUnderWay(db, batch);
+    const retained = (this.retained = new Retained(db, batch, { limits, tellDrop, purges }));
+    this.purging = new Purging(db, batch, purges, retained);
+    const receipts = (this.receipts = new Receipts(db, batch, sessions));
+    const wills = (this.wills = new Wills(db, batch, groundsOf));
     const safely = <T>(work: () => T): T | undefined => batch.safely(work);
     const end = (session: Session): void => this.end(session);
     this.upkeep = new Upkeep({ sessions, queues, limits, nowSeconds, safely, end }, () => drops.forget());
+    const clear = (session: Session): void => this.upkeep.clear(session);
+    this.endings = new Endings(db, batch, { sessions, receipts, wills, clear });
+    // a session that is taken back leaves its client id to the next
+    batch.join(this.endings);
     batch.join(sessions);
     batch.join(queues);
+    batch.join(purges);
     this.#checkpoints = new Checkpoints(db, (error) => {
       log.warn({ err: error as Error }, "checkpoints of the store hold the event loop: their thread has failed");
     });
@@ -83,7 +95,7 @@ export class Parts {
     this.sessions.end(session, () => {
       session.attendant?.close();
       session.attendant = undefined;
-      void this.upkeep.clear(session);
+      this.upkeep.clear(session);
     });
   }
 
@@ -110,6 +122,7 @@ export class Parts {
   close(): void {
     if (!this.db.open) return;
     this.upkeep.close();
+    this.purging.close();
     for (const session of this.sessions.all()) {
       if (session.attendant === undefined) continue;
       session.attendant.close();

@@ -73,6 +73,11 @@ export class Receipts {
     });
   }
 
+  /** The same in memory alone: what is on disk is for the caller to remove. */
+  forget(clientId: string): void {
+    this.#byClient.delete(clientId);
+  }
+
   #set(clientId: string, messageId: number, packet: object | undefined): void {
     let ofClient = this.#byClient.get(clientId);
     if (ofClient === undefined) this.#byClient.set(clientId, (ofClient = new Map()));

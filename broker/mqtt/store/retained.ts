@@ -9,6 +9,7 @@ import type { StoreLimits } from "../limits.ts";
 import { TopicTree } from "../topic-tree.ts";
 import type { Batch } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
+import type { PurgesUnderWay } from "./purges.ts";
 import { ownerOf } from "./session.ts";
 
 /** A message to retain; other members are kept and given back. */
@@ -27,6 +28,7 @@ interface RetainedRow {
   readonly payload: Buffer | string;
   readonly qos: 0 | 1 | 2;
   readonly further: string | null;
+  readonly after_purge: number;
 }
 
 /** Members of a packet that say something of one delivery, or that have a column. */
@@ -36,10 +38,10 @@ const known: ReadonlySet<string> = new Set(
 /** So many are looked up before others have their turn. */
 const perTurn = 64;
 
-const upsert = `INSERT INTO retained (topic, payload, qos, publisher, further) VALUES (?, ?, ?, ?, ?)
+const upsert = `INSERT INTO retained (topic, payload, qos, publisher, further, after_purge) VALUES (?, ?, ?, ?, ?, ?)
   ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, publisher = excluded.publisher,
-  further = excluded.further`;
-const select = "SELECT payload, qos, further FROM retained WHERE topic = ?";
+  further = excluded.further, after_purge = excluded.after_purge`;
+const select = "SELECT payload, qos, further, after_purge FROM retained WHERE topic = ?";
 const selectBytes = "SELECT octet_length(payload) AS bytes FROM retained WHERE topic = ?";
 
 /** What one client has. */
@@ -48,22 +50,31 @@ interface Share {
   bytes: number;
 }
 
+/** What retained messages are kept with. */
+export interface RetainedOptions {
+  readonly limits: StoreLimits;
+  readonly tellDrop: TellDrop;
+  readonly purges: PurgesUnderWay;
+}
+
 /** All retained messages. */
 export class Retained {
   readonly #db: Database;
   readonly #batch: Batch;
   readonly #limits: StoreLimits;
   readonly #tellDrop: TellDrop;
+  readonly #purges: PurgesUnderWay;
   /** Topics, each with the client that published it, without the suffix of its id. */
   readonly #topics = new TopicTree<string>();
   readonly #byPublisher = new Map<string, Share>();
   #bytes = 0;
 
-  constructor(db: Database, batch: Batch, options: { limits: StoreLimits; tellDrop: TellDrop }) {
+  constructor(db: Database, batch: Batch, options: RetainedOptions) {
     this.#db = db;
     this.#batch = batch;
     this.#limits = options.limits;
     this.#tellDrop = options.tellDrop;
+    this.#purges = options.purges;
     const rows = db
       .prepare("SELECT topic, publisher, octet_length(payload) AS bytes FROM retained")
       .iterate() as IterableIterator<{ topic: string; publisher: string | null; bytes: number }>;
@@ -80,6 +91,13 @@ export class Retained {
 
   get size(): number {
     return this.#topics.size;
+  }
+  /** Who has any. */
+  owners(): string[] {
+    return [...this.#byPublisher.keys()];
+  }
+  hasOf(owner: string): boolean {
+    return this.#byPublisher.has(owner);
   }
 
   /** Whether storing this message writes anything: not when there is nothing to remove, and not beyond the limits. */
@@ -107,23 +125,16 @@ export class Retained {
   /** Stores one that {@link takes} said yes to, or removes it if it is empty; within a write of the batch. */
   store(message: RetainableMessage): void {
     const { topic, payload, qos, clientId = "" } = message;
-    const previous = this.#topics.get(topic);
-    const owner = ownerOf(clientId);
-    const before = previous === undefined ? 0 : this.#bytesOf(topic);
-    const isRemoved = payload.length === 0;
-    const bytes = Buffer.byteLength(payload);
-    const turn = (from: string | undefined, to: string | undefined, less: number, more: number): void => {
-      if (from !== undefined) this.#weigh(from, -less);
-      this.#set(topic, to);
-      if (to !== undefined) this.#weigh(to, more);
-    };
-    turn(previous, isRemoved ? undefined : owner, before, bytes);
-    this.#batch.onRollback(() => turn(isRemoved ? undefined : owner, previous, bytes, before));
-    if (isRemoved) {
-      statement(this.#db, "DELETE FROM retained WHERE topic = ?").run(topic);
-      return;
-    }
-    statement(this.#db, upsert).run(topic, payload, qos, clientId === "" ? null : clientId, furtherOf(message));
+    if (payload.length === 0) return this.remove(topic);
+    this.#turn(topic, ownerOf(clientId), Buffer.byteLength(payload));
+    const publisher = clientId === "" ? null : clientId;
+    statement(this.#db, upsert).run(topic, payload, qos, publisher, furtherOf(message), this.#purges.last);
+  }
+
+  /** Removes that of a topic; within a write of the batch. */
+  remove(topic: string): void {
+    this.#turn(topic, undefined, 0);
+    statement(this.#db, "DELETE FROM retained WHERE topic = ?").run(topic);
   }
 
   /** The retained messages that any of the filters matches, each once for each such filter. */
@@ -135,7 +146,7 @@ export class Retained {
     let count = 0;
     for (const filter of filters) {
       for (const found of this.#topics.search(filter)) {
-        const packet = found && this.#read(found[0]);
+        const packet = found && this.#read(...found);
         if (packet !== undefined) yield packet;
         // whoever asks for everything, or for what takes long to find, must not keep the others waiting
         if (++count % perTurn === 0 || found === undefined) await nextTurn();
@@ -144,12 +155,12 @@ export class Retained {
     }
   }
 
-  #read(topic: string): object | undefined {
+  #read(topic: string, owner: string): object | undefined {
     // a stream that fails would have nobody to tell
     return this.#batch.safely(() => {
       if (!this.#db.open) return undefined;
       const row = statement<RetainedRow>(this.#db, select).get(topic);
-      if (row === undefined) return undefined;
+      if (row === undefined || this.#purges.takes(owner, topic, row.after_purge)) return undefined;
       const further = row.further === null ? {} : (JSON.parse(row.further) as object);
       return { cmd: "publish", topic, payload: row.payload, qos: row.qos, retain: true, ...further };
     });
@@ -157,6 +168,19 @@ export class Retained {
 
   #bytesOf(topic: string): number {
     return statement<Weight>(this.#db, selectBytes).get(topic)?.bytes ?? 0;
+  }
+
+  /** Notes whose the message of a topic is from now on, and how large; as it was when the turn is rolled back. */
+  #turn(topic: string, owner: string | undefined, bytes: number): void {
+    const previous = this.#topics.get(topic);
+    const before = previous === undefined ? 0 : this.#bytesOf(topic);
+    const turn = (from: string | undefined, to: string | undefined, less: number, more: number): void => {
+      if (from !== undefined) this.#weigh(from, -less);
+      this.#set(topic, to);
+      if (to !== undefined) this.#weigh(to, more);
+    };
+    turn(previous, owner, before, bytes);
+    this.#batch.onRollback(() => turn(owner, previous, bytes, before));
   }
 
   /** Counts bytes of a client that has, or is about to have, a message. */

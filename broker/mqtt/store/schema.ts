@@ -3,7 +3,8 @@
  * is added. What is in the tables is told in `docs/storage.md`.
  *
  * The tables that every message is written to have no references and no index beside their keys, except for entries
- * that carry a packet identifier of somebody else's choosing, of which the engine room makes none.
+ * that carry a packet identifier of somebody else's choosing, of which the engine room makes none. Retained messages are
+ * found by their publisher, too, so that one client's go without a look at all.
  */
 import type { Schema } from "../../sqlite/database.ts";
 
@@ -74,6 +75,16 @@ const migrations: readonly string[] = [
     message_id INTEGER NOT NULL,
     PRIMARY KEY (session, message_id)
   ) STRICT, WITHOUT ROWID;
+  `,
+  `
+  ALTER TABLE retained ADD COLUMN after_purge INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX retained_by_publisher ON retained (publisher) WHERE publisher IS NOT NULL;
+
+  CREATE TABLE purge (
+    number INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('client', 'credential'))
+  ) STRICT;
   `,
 ];
 

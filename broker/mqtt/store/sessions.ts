@@ -8,6 +8,7 @@
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
+import { OwnedIds } from "./owned-ids.ts";
 import { Routes } from "./routes.ts";
 import { makeSession, makeStored, ownerOf, readSubscription } from "./session.ts";
 import type { Session, SessionRow, Stored, Subscription, SubscriptionRow } from "./session.ts";
@@ -25,8 +26,7 @@ export class Sessions implements Participant {
   readonly #limits: StoreLimits;
   readonly #nowSeconds: () => number;
   readonly #byClient = new Map<string, Session>();
-  /** How many sessions there are of each client with its suffixes. */
-  readonly #byOwner = new Map<string, number>();
+  readonly #ids = new OwnedIds();
   /** What is not on disk as it is in memory. */
   readonly #changed = new Set<Session>();
   #lastId = 0;
@@ -48,11 +48,19 @@ export class Sessions implements Participant {
   get subscribed(): number {
     return this.#subscribed;
   }
+  /** That of the session that began last; each has a greater one. */
+  get lastId(): number {
+    return this.#lastId;
+  }
   all(): Iterable<Session> {
     return this.#byClient.values();
   }
   get(client: string): Session | undefined {
     return this.#byClient.get(client);
+  }
+  /** The client ids of an owner that have a session. */
+  idsOf(owner: string): string[] {
+    return this.#ids.of(owner);
   }
 
   /** The session of a client, which begins if there is none. */
@@ -75,7 +83,7 @@ export class Sessions implements Participant {
   /** See `DurableStore.mayKeepSession`. */
   mayBegin(client: string): boolean {
     if (this.#byClient.has(client)) return true;
-    const ofOwner = this.#byOwner.get(ownerOf(client)) ?? 0;
+    const ofOwner = this.#ids.count(ownerOf(client));
     return this.#byClient.size < this.#limits.sessions && ofOwner < this.#limits.sessionsPerClient;
   }
 
@@ -96,12 +104,18 @@ export class Sessions implements Participant {
       statement(this.#db, "DELETE FROM subscription WHERE session = ?").run(session.id);
       statement(this.#db, "DELETE FROM session WHERE id = ?").run(session.id);
       this.#batch.onCommit(() => {
-        for (const stored of session.subscriptions.values()) this.routes.withdraw(stored);
-        if (session.subscriptions.size > 0) this.#subscribed--;
-        session.subscriptions.clear();
+        this.#withdrawAll(session);
         then();
       });
     });
+  }
+
+  /** Ends a session in memory, at once and for good. What is on disk is for the caller to remove. */
+  takeOut(session: Session): void {
+    this.#remove(session);
+    this.#withdrawAll(session);
+    session.attendant?.close();
+    session.attendant = undefined;
   }
 
   /** Stores subscriptions, each in place of the one of the same filter. */
@@ -170,18 +184,21 @@ export class Sessions implements Participant {
   #add(session: Session): void {
     session.isOver = false;
     this.#byClient.set(session.client, session);
-    const owner = ownerOf(session.client);
-    this.#byOwner.set(owner, (this.#byOwner.get(owner) ?? 0) + 1);
+    this.#ids.add(session.client);
   }
 
   #remove(session: Session): void {
     session.isOver = true;
     this.#byClient.delete(session.client);
     this.#changed.delete(session);
-    const owner = ownerOf(session.client);
-    const count = this.#byOwner.get(owner)! - 1;
-    if (count === 0) this.#byOwner.delete(owner);
-    else this.#byOwner.set(owner, count);
+    this.#ids.delete(session.client);
+  }
+
+  /** Its subscriptions take part in routing no longer. */
+  #withdrawAll(session: Session): void {
+    for (const stored of session.subscriptions.values()) this.routes.withdraw(stored);
+    if (session.subscriptions.size > 0) this.#subscribed--;
+    session.subscriptions.clear();
   }
 
   /** Lets a subscription take part in routing. */

@@ -28,6 +28,8 @@ export class Upkeep {
   readonly #timer: NodeJS.Timeout;
   #isClosed = false;
   #isRunning = false;
+  /** Sessions that are over and may have something in their queues. */
+  #over: Session[] = [];
 
   constructor(options: UpkeepOptions, each: () => void) {
     this.#options = options;
@@ -61,14 +63,22 @@ export class Upkeep {
     }
   }
 
-  /** Removes what a session that is over had in its queue. */
-  async clear(session: Session): Promise<void> {
-    while (
-      !this.#isClosed &&
-      this.#options.safely(() => this.#options.queues.clear(session, entriesPerTurn)) === true
-    ) {
-      await nextTurn();
+  /** Removes what a session that is over had in its queue, after those that ended before it: many may end at once. */
+  clear(session: Session): void {
+    if (session.messages === 0) return;
+    this.#over.push(session);
+    if (this.#over.length === 1) void this.#clearAll();
+  }
+
+  async #clearAll(): Promise<void> {
+    const { safely, queues } = this.#options;
+    for (const session of this.#over) {
+      do {
+        await nextTurn();
+        if (this.#isClosed) return;
+      } while (safely(() => queues.clear(session, entriesPerTurn)) === true);
     }
+    this.#over = [];
   }
 
   close(): void {

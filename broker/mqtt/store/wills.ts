@@ -4,6 +4,7 @@
  */
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { Batch } from "./batch.ts";
+import { OwnedIds } from "./owned-ids.ts";
 
 /** A will as a CONNECT has it. */
 export interface WillPacket {
@@ -56,13 +57,14 @@ export class Wills {
   readonly #batch: Batch;
   readonly #groundsOf: ((client: unknown) => unknown) | undefined;
   readonly #kept = new Map<string, Kept>();
+  readonly #ids = new OwnedIds();
 
   constructor(db: Database, batch: Batch, groundsOf: ((client: unknown) => unknown) | undefined) {
     this.#db = db;
     this.#batch = batch;
     this.#groundsOf = groundsOf;
     const rows = db.prepare("SELECT client, broker_id FROM will").all() as { client: string; broker_id: string }[];
-    for (const row of rows) this.#kept.set(row.client, { brokerId: row.broker_id, holder: undefined, isTaken: false });
+    for (const row of rows) this.#keep(row.client, { brokerId: row.broker_id, holder: undefined, isTaken: false });
   }
 
   /** Stores the will of a client, and names broker and client in it. */
@@ -73,8 +75,8 @@ export class Wills {
     const grounds = JSON.stringify(this.#groundsOf?.(client)) as string | undefined;
     this.#batch.write(() => {
       const previous = this.#kept.get(id);
-      this.#kept.set(id, { brokerId, holder: client, isTaken: false });
-      this.#batch.onRollback(() => this.#restore(id, previous));
+      this.#keep(id, { brokerId, holder: client, isTaken: false });
+      this.#batch.onRollback(() => this.#keep(id, previous));
       const { topic, payload, qos, retain } = packet;
       statement(this.#db, upsert).run(id, brokerId, topic, payload, qos, Number(retain), grounds ?? null);
     });
@@ -91,15 +93,33 @@ export class Wills {
   delete(client: WillHolder): WillPacket | undefined {
     const kept = this.#kept.get(client.id);
     if (kept === undefined) return undefined;
-    const { holder } = kept;
-    if (holder !== undefined && holder !== client && holder.closed === false && holder.will) return undefined;
+    if (kept.holder !== client && isHeld(kept)) return undefined;
     const packet = asPacket(this.#row(client.id));
     this.#batch.write(() => {
-      this.#kept.delete(client.id);
-      this.#batch.onRollback(() => this.#restore(client.id, kept));
+      this.#keep(client.id, undefined);
+      this.#batch.onRollback(() => this.#keep(client.id, kept));
       statement(this.#db, "DELETE FROM will WHERE client = ?").run(client.id);
     });
     return packet;
+  }
+
+  has(clientId: string): boolean {
+    return this.#kept.has(clientId);
+  }
+  /** The client ids of an owner that have a will. */
+  idsOf(owner: string): string[] {
+    return this.#ids.of(owner);
+  }
+
+  /**
+   * Forgets the will of a client in memory alone, for good; what is on disk is for the caller to remove. `isForced`: also that of
+   * a connection that is open. False when there is none to forget.
+   */
+  drop(clientId: string, isForced: boolean): boolean {
+    const kept = this.#kept.get(clientId);
+    if (kept === undefined || (!isForced && isHeld(kept))) return false;
+    this.#keep(clientId, undefined);
+    return true;
   }
 
   /** The wills of earlier processes, which from now on are the caller's to publish and to delete. */
@@ -130,10 +150,20 @@ export class Wills {
     return statement<WillRow>(this.#db, "SELECT * FROM will WHERE client = ?").get(clientId);
   }
 
-  #restore(clientId: string, kept: Kept | undefined): void {
-    if (kept === undefined) this.#kept.delete(clientId);
-    else this.#kept.set(clientId, kept);
+  #keep(clientId: string, kept: Kept | undefined): void {
+    if (kept === undefined) {
+      this.#kept.delete(clientId);
+      this.#ids.delete(clientId);
+    } else {
+      this.#kept.set(clientId, kept);
+      this.#ids.add(clientId);
+    }
   }
+}
+
+/** Whether a connection that is open has stored it and holds it. */
+function isHeld({ holder }: Kept): boolean {
+  return holder !== undefined && holder.closed === false && Boolean(holder.will);
 }
 
 function asPacket(row: WillRow | undefined): WillPacket | undefined {
