@@ -1,6 +1,7 @@
 /**
  * How the authority says no, in the language of whoever asked: RFC 6749 5.2 JSON or RFC 9200 5.8.3 CBOR on OAuth paths, RFC
- * 9457 problem details under `/v1`, a line of text on EST (RFC 8951, section 5).
+ * 9457 problem details under `/v1`, concise ones on the list of revoked tokens (RFC 9770, section 6.1; RFC 9290), a line of
+ * text on EST (RFC 8951, section 5).
  *
  * The precise reason goes to the log under an id; the peer is told the vague sentence and the id. Only the holder of the
  * admin key is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
@@ -8,12 +9,14 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ACE_CBOR, encodeTokenError } from "../../shared/ace.ts";
 import { meaningOf, Refusal, type Meaning, type Reason } from "../../shared/refusal.ts";
+import { encodeTrlProblem, PROBLEM_CBOR } from "../../shared/trl.ts";
 import { BASIC_CHALLENGE } from "./basic.ts";
-import type { AuthorityContext } from "./context.ts";
+import { trlPath, type AuthorityContext } from "./context.ts";
 import { InvalidFields, type FieldError } from "./registry-fields.ts";
+import { TrlRefusal } from "./trl-query.ts";
 
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
-export type Dialect = "oauth" | "v1" | "v1-client" | "est";
+export type Dialect = "oauth" | "v1" | "v1-client" | "est" | "trl";
 
 /** Answers a request with what was thrown. */
 export type ErrorAnswer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
@@ -33,12 +36,14 @@ export function createErrorAnswer(context: AuthorityContext, dialect: Dialect): 
     if (refusal.reason === "request.too-large") void reply.removeHeader("connection");
     if (dialect === "oauth") answerOauth(refusal, request, reply);
     else if (dialect === "est") answerEst(refusal, reply);
+    else if (dialect === "trl") answerTrl(refusal, reply);
     else answerProblem(refusal, fieldErrors(error), dialect, reply);
   };
 }
 
 /** The dialect of a path that belongs to no route. */
 export function dialectOf(path: string): Dialect {
+  if (path === trlPath) return "trl";
   if (path === "/v1" || path.startsWith("/v1/")) return "v1-client";
   return path.startsWith("/.well-known/est/") ? "est" : "oauth";
 }
@@ -57,6 +62,7 @@ function logRefusal(context: AuthorityContext, refusal: Refusal, error: unknown,
   const path = request.url.split("?", 1)[0]!.slice(0, 200);
   const facts = { reason, id, detail, remote: request.socket.remoteAddress, method: request.method, path };
   if (reason === "internal") context.log.error({ ...facts, err: error }, "failed");
+  else if (reason === "storage.failed") context.log.error(facts, "failed");
   else context.log.info(facts, "refused");
 }
 
@@ -106,6 +112,20 @@ function answerEst(refusal: Refusal, reply: FastifyReply): void {
   const { http, says } = meaningOf(refusal.reason);
   if (http === 401) challenge(reply, BASIC_CHALLENGE);
   void reply.code(http).type("text/plain; charset=utf-8").send(`${says} (id ${refusal.id})\n`);
+}
+
+/** What RFC 9770 has a number for is told by that number alone; the rest has a sentence and an id (RFC 9290). */
+function answerTrl(refusal: Refusal, reply: FastifyReply): void {
+  const { http, says } = meaningOf(refusal.reason);
+  if (http === 401) challenge(reply, refusal.reason === "admin.key" ? 'Bearer realm="postern"' : BASIC_CHALLENGE);
+  const problem =
+    refusal instanceof TrlRefusal
+      ? { error: refusal.error, ...(refusal.cursor !== undefined && { cursor: refusal.cursor }) }
+      : { title: says, detail: `id ${refusal.id}` };
+  void reply
+    .code(http)
+    .type(PROBLEM_CBOR)
+    .send(Buffer.from(encodeTrlProblem(problem)));
 }
 
 /** As bytes, to which the framework adds no charset: JSON has none (RFC 8259, section 11). */

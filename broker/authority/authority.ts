@@ -2,6 +2,7 @@
  * The authority as one thing that is started and closed: an HTTPS server over a registry and a certificate authority.
  */
 import type { Logger } from "pino";
+import { setOwnAuthority } from "../registry/device-authorities.ts";
 import type { Registry } from "../registry/registry.ts";
 import { ensureSigningKey } from "../registry/signing-keys.ts";
 import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
@@ -13,6 +14,7 @@ import {
   type ReadMetrics,
 } from "./context.ts";
 import { openHttpServer } from "./http.ts";
+import { startListWork } from "./list-work.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {
@@ -51,6 +53,7 @@ export interface Authority {
 export async function startAuthority(options: AuthorityOptions): Promise<Authority> {
   const { registry, ca, brokers, adminKey, log } = options;
   ensureSigningKey(registry);
+  setOwnAuthority(registry, ca.caCertificate);
   let issuer = options.issuer === undefined ? "" : readIssuer(options.issuer);
   const context: AuthorityContext = {
     registry,
@@ -68,7 +71,16 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const port = await server.listen(options.port, options.host);
   // before the first connection: nothing but promises lies between the socket and here
   if (issuer === "") issuer = `https://${options.hostName ?? "localhost"}:${String(port)}`;
-  return { url: issuer, port, renewTls: (tls) => server.renewTls(tls), close: () => server.close() };
+  const stopListing = startListWork(registry, log);
+  return {
+    url: issuer,
+    port,
+    renewTls: (tls) => server.renewTls(tls),
+    close: async () => {
+      stopListing();
+      await server.close();
+    },
+  };
 }
 
 /** An https URL without query, fragment and slash at the end (RFC 8414, section 2). Throws TypeError. */

@@ -1,6 +1,6 @@
 /**
- * The certificate authority of an installation: one P-256 key in the data directory that signs device certificates and
- * the certificate of this server (RFC 5280).
+ * The certificate authority of an installation: one P-256 key in the data directory that signs the certificates of
+ * devices, of this server and of brokers elsewhere (RFC 5280).
  *
  * A device certificate says who the device is and nothing else: subject `CN=<client id>`, the URI
  * `urn:postern:client:<client id>`, clientAuth. Private keys are written with mode 0600, every file in one rename.
@@ -10,6 +10,7 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
+  sign,
   X509Certificate,
   type KeyObject,
 } from "node:crypto";
@@ -17,7 +18,7 @@ import { chmodSync, existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { PublicKey } from "../../shared/cose-key.ts";
-import { clientIdUrn, isHost, readClientId } from "../../shared/names.ts";
+import { assertName, brokerSubject, brokerUrn, clientIdUrn, isHost, readClientId } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { mintCertificate, spki, toPem, toSigningKey, type IssuedCertificate, type Issuer } from "./x509.ts";
@@ -38,8 +39,12 @@ export interface CertificateAuthority {
   readonly pin: string;
   /** A certificate for a device's key. The caller records it. Rejects with `client-id.malformed`. */
   issueDevice(key: PublicKey, clientId: string, days: number): Promise<IssuedCertificate>;
+  /** A certificate for a broker's key, for these hosts and the local names. The caller records it. Rejects with `registry.invalid`. */
+  issueBroker(key: PublicKey, name: string, hosts: readonly string[], days: number): Promise<IssuedCertificate>;
   /** The server's certificate for these hosts and the local names; what is on disk is kept while it will do. */
   issueServer(hosts: readonly string[]): Promise<ServerCredential>;
+  /** The signature of the authority under a list of revoked certificates, ecdsa-with-SHA256 in DER. Works beside the event loop. */
+  signCrl(tbsCertList: Uint8Array): Promise<Uint8Array>;
 }
 
 const commonName = "Postern CA";
@@ -80,6 +85,18 @@ export async function openCertificateAuthority(
         purpose: { kind: "device", uri: clientIdUrn(clientId) },
       });
     },
+    issueBroker: async (key, name, hosts, days) => {
+      assertName(name);
+      const now = nowSeconds();
+      return mintCertificate({
+        subject: brokerSubject(name),
+        subjectKey: key.keyObject,
+        issuer,
+        notBefore: now - backdateSeconds,
+        notAfter: now + days * daySeconds,
+        purpose: { kind: "broker", uri: brokerUrn(name), hosts: localAnd(hosts) },
+      });
+    },
     issueServer: async (hosts) => {
       const names = serverNames(hosts);
       const key = openPrivateKey(join(directory, "server.key"));
@@ -101,12 +118,20 @@ export async function openCertificateAuthority(
       writeFileAtomically(file, cert, 0o644);
       return { cert, key: exportKey(key) };
     },
+    signCrl: (tbsCertList) =>
+      new Promise((resolve, reject) => {
+        sign("sha256", tbsCertList, privateKey, (error, signature) => (error ? reject(error) : resolve(signature)));
+      }),
   };
 }
 
 /** The names a server certificate is made for: the local ones and what the operator adds. */
 export function serverNames(hosts: readonly string[]): string[] {
-  const all = ["localhost", hostname(), ...hosts, "127.0.0.1", "::1"].filter((host) => !unspecified.has(host));
+  return localAnd([hostname(), ...hosts]);
+}
+
+function localAnd(hosts: readonly string[]): string[] {
+  const all = ["localhost", ...hosts, "127.0.0.1", "::1"].filter((host) => !unspecified.has(host));
   return [...new Set(all)].filter(isHost);
 }
 

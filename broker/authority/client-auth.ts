@@ -57,12 +57,16 @@ export function authenticateClient(context: AuthorityContext, evidence: Evidence
   return bySecret(context, evidence);
 }
 
-/** Throws unless the client is enabled and the certificate it proved itself with is one that was recorded for it. */
+/**
+ * Throws unless the client is enabled and the certificate it proved itself with is one that was recorded for it and not
+ * taken back. Asked at each request, because a connection outlives such news.
+ */
 export function assertLive(context: AuthorityContext, asker: Asker): void {
   if (!asker.client.enabled) refuse("client.disabled", asker.client.id);
   if (asker.certificate === undefined) return;
   const recorded = findCertificate(context.registry, asker.certificate.serial);
-  if (recorded?.clientId !== asker.client.id) refuse("certificate.unknown", asker.certificate.serial);
+  if (recorded?.clientId !== asker.client.id) return refuse("certificate.unknown", asker.certificate.serial);
+  if (recorded.revokedAt !== null) refuse("certificate.revoked", recorded.serial);
 }
 
 function byDeviceCertificate(context: AuthorityContext, evidence: Evidence, nowSeconds: number): Asker {

@@ -11,6 +11,9 @@ export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly
 /** Where the token endpoint answers; metadata names the first. */
 export const tokenPaths = ["/token", "/get-access-token"] as const;
 
+/** Where the list of revoked tokens is. */
+export const trlPath = "/revoke/trl";
+
 /** Where the brokers are, as clients are told; null where a listener is off. Read at each request. */
 export interface BrokerAddresses {
   mqtts: string | null;

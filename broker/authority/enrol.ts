@@ -1,5 +1,6 @@
 /**
- * How a device gets its certificate: with a ticket the first time, with the certificate it has from then on.
+ * How a device gets its certificate: with a ticket the first time, with the certificate it has from then on. What brokers
+ * elsewhere bring is told apart here, and is for `enrol-broker.ts`.
  *
  * Signing takes a moment in which others act, and a transaction cannot wait for it. So each way looks first whether and
  * for whom a certificate will be due, has it made, and then decides in one transaction, as if it had not looked: the
@@ -10,6 +11,7 @@ import type { TLSSocket } from "node:tls";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import type { DeviceCertificate } from "../../shared/device-certificate.ts";
 import { refuse } from "../../shared/refusal.ts";
+import { isBrokerTicket } from "../registry/broker-tickets.ts";
 import { recordCertificate } from "../registry/certificates.ts";
 import { findClient, type Client } from "../registry/clients.ts";
 import { foreseeClient, redeemTicket } from "../registry/tickets.ts";
@@ -17,6 +19,7 @@ import { readBasic } from "./basic.ts";
 import { assertLive } from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
 import { readCertificationRequest } from "./csr.ts";
+import { enrolBroker, renewBroker } from "./enrol-broker.ts";
 import { readPeerCertificate } from "./peer-certificate.ts";
 import type { IssuedCertificate } from "./x509.ts";
 
@@ -30,6 +33,7 @@ export async function enrol(
   const { user, password } = readBasic(authorization ?? refuse("credential.missing"));
   if (user !== "" || password === "") refuse("ticket.malformed", "an empty user and the ticket's secret");
   const { key } = readCertificationRequest(body, limits.csrBytes);
+  if (isBrokerTicket(registry, password)) return enrolBroker(context, password, key);
   const foreseen = foreseeClient(registry, password, key);
   const issued = await ca.issueDevice(key, foreseen, limits.certificateDays);
   return registry.change(() => {
@@ -46,6 +50,8 @@ export async function renew(
   body: Uint8Array,
 ): Promise<IssuedCertificate> {
   const { registry, ca, limits } = context;
+  const ofBroker = await renewBroker(context, socket, () => readCertificationRequest(body, limits.csrBytes));
+  if (ofBroker !== undefined) return ofBroker;
   const certificate = readPeerCertificate(socket, ca, registry.nowSeconds());
   const { id } = findHolder(context, certificate);
   const { key, subject } = readCertificationRequest(body, limits.csrBytes);

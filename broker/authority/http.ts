@@ -15,13 +15,17 @@ import { createErrorAnswer, dialectOf, type Dialect } from "./answer-refusal.ts"
 import { takeJsonBodies, takeNoBodies, takeOauthBodies, takePkcs10Bodies } from "./body.ts";
 import type { ServerCredential } from "./certificates.ts";
 import type { AuthorityContext } from "./context.ts";
+import { registerCrlRoute } from "./crl-route.ts";
 import { registerDiscoveryRoutes } from "./discovery-routes.ts";
 import { registerEstRoutes } from "./est-routes.ts";
 import { registerOauthRoutes } from "./oauth-routes.ts";
 import { registerMetricsRoute } from "./metrics-route.ts";
 import { notePeerCertificate } from "./peer-certificate.ts";
 import { registerRegistryRoutes } from "./registry-routes.ts";
+import { registerRevokeRoute } from "./revoke-route.ts";
 import { registerSelfRoute } from "./self-route.ts";
+import { registerTrlRoute } from "./trl-route.ts";
+import { openWaitingRoom, type WaitingRoom } from "./waiting-room.ts";
 
 /** The server, made and not yet listening. */
 export interface HttpServer {
@@ -58,7 +62,8 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
       createErrorAnswer(context, dialectOf(request.url))(error, request, reply);
     },
   });
-  registerRoutes(app, context);
+  const room = openWaitingRoom(context.registry);
+  registerRoutes(app, context, room);
   await app.ready();
   const sockets = trackSockets(server);
   return {
@@ -70,6 +75,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
     },
     renewTls: (renewed) => server.setSecureContext(secureContext(context, renewed)),
     close: async () => {
+      room.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       const timer = setTimeout(() => sockets.forEach((socket) => socket.destroy()), graceMs);
@@ -82,7 +88,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
   };
 }
 
-function registerRoutes(app: FastifyInstance, context: AuthorityContext): void {
+function registerRoutes(app: FastifyInstance, context: AuthorityContext, room: WaitingRoom): void {
   takeNoBodies(app);
   app.setErrorHandler(createErrorAnswer(context, "oauth"));
   app.setNotFoundHandler((request, reply) => {
@@ -101,11 +107,16 @@ function registerRoutes(app: FastifyInstance, context: AuthorityContext): void {
   scope("oauth", (inner) => {
     takeOauthBodies(inner);
     registerOauthRoutes(inner, context);
+    registerRevokeRoute(inner, context);
     registerDiscoveryRoutes(inner, context);
+    registerCrlRoute(inner, context);
   });
   scope("est", (inner) => {
     takePkcs10Bodies(inner);
     registerEstRoutes(inner, context);
+  });
+  scope("trl", (inner) => {
+    registerTrlRoute(inner, context, room);
   });
   scope("v1-client", (inner) => {
     registerSelfRoute(inner, context);

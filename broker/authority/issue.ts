@@ -94,7 +94,8 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
     // all or nothing: the assertion is spent, the token is on record, the audit log says so
     const { assertion, method, key } = asker;
     const token = {
-      hashes: tokenHashes(bytes),
+      // the list names a token by the spelling in which it was given out; a JWT goes into CBOR as a byte string
+      hashes: request.wire === "cbor" ? tokenHashes(bytes).toReversed() : tokenHashes(bytes),
       id,
       clientId: client.id,
       audience: api.audience,

@@ -32,6 +32,11 @@ export function hasPeerCertificate(socket: TLSSocket): boolean {
   return presented.has(socket);
 }
 
+/** What the peer presents, unverified. */
+export function presentedCertificate(socket: TLSSocket): X509Certificate | undefined {
+  return presented.get(socket);
+}
+
 /** The peer's certificate. Throws `certificate.*` or `key.*`. */
 export function readPeerCertificate(
   socket: TLSSocket,

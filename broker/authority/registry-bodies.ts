@@ -7,12 +7,15 @@ import { toJwk } from "../../shared/cose-key.ts";
 import { formatPermission, parsePermission, type Grant } from "../../shared/scope.ts";
 import { MAX_ENTRIES, tokenTtl, type Api } from "../registry/apis.ts";
 import type { AuditRecord } from "../registry/audit.ts";
+import type { BrokerTicketRecord } from "../registry/broker-tickets.ts";
+import { maxBrokerHosts, type Broker } from "../registry/brokers.ts";
 import type { CertificateRecord } from "../registry/certificates.ts";
 import type { Client } from "../registry/clients.ts";
 import type { Project } from "../registry/projects.ts";
 import type { Role } from "../registry/roles.ts";
 import type { SigningKey } from "../registry/signing-keys.ts";
 import { ticketTtl, ticketUses, type TicketRecord } from "../registry/tickets.ts";
+import { answeredOfAuthorities, sentOfAuthorities } from "./device-authority-bodies.ts";
 import { name, permission, slug } from "./registry-fields.ts";
 
 const seconds = z.int().min(0);
@@ -21,6 +24,16 @@ const kind = z.enum(["mqtt", "http"]);
 const clientKind = z.enum(["device", "service", "app"]);
 const permissions = z.array(permission).max(MAX_ENTRIES);
 const roleNames = z.array(name).max(MAX_ENTRIES);
+const purge = z.enum(["client", "always", "never"]);
+/** Entries of each kind in one revocation. */
+const maxRevoked = 10_000;
+const revoked = (what: string, longest: number): z.ZodOptional<z.ZodArray<z.ZodString>> =>
+  z.array(z.string().min(1).max(longest)).max(maxRevoked).optional().meta({ description: what });
+
+/** A time as whole seconds, as RFC 3339 text, or `now`: the second that is under way at the authority. */
+const past = z.union([seconds, z.iso.datetime({ offset: true }), z.literal("now")], {
+  error: "whole seconds, an RFC 3339 time, or now",
+});
 
 /** What may be sent. */
 export const sent = {
@@ -34,6 +47,7 @@ export const sent = {
     ttl_seconds: z.int().min(tokenTtl.min).max(tokenTtl.max).optional(),
     format: z.enum(["cwt", "jwt"]).optional().meta({ description: "as the request has it unless set" }),
     bearer: z.boolean().optional().meta({ description: "whether tokens without a bound key are let in" }),
+    purge: purge.optional().meta({ description: "when retained messages of a client go; `client` unless set" }),
   }),
   NewRole: z.strictObject({ name, api: name, permissions: permissions.optional(), scopes: texts.optional() }),
   RoleContents: z.strictObject({ api: name.optional(), permissions: permissions.optional(), scopes: texts.optional() }),
@@ -50,8 +64,34 @@ export const sent = {
     roles: roleNames.optional().meta({ description: "of the devices that it makes" }),
     ttl_seconds: z.int().min(ticketTtl.min).max(ticketTtl.max).optional(),
   }),
+  ...sentOfAuthorities,
+  NewBrokerTicket: z.strictObject({
+    hosts: z
+      .array(z.string().max(253))
+      .max(maxBrokerHosts)
+      .optional()
+      .meta({ description: "what the broker's certificate may carry beside the local names; as before unless set" }),
+    ttl_seconds: z.int().min(ticketTtl.min).max(ticketTtl.max).optional(),
+  }),
+  Revocations: z
+    .strictObject({
+      tokens: revoked("base64url(CWT), JWTs, or token hashes of RFC 9770 in hex", 5_600),
+      certificates: revoked("serial numbers, hex", 128),
+      clients: revoked("ids; they are disabled", 128),
+      keys: revoked("kids of signing keys", 64),
+      projects: z
+        .array(z.strictObject({ project: slug, before: past }))
+        .max(maxRevoked)
+        .optional()
+        .meta({ description: "tokens of their clients that were issued before a time" }),
+    })
+    .refine((wish) => Object.values(wish).some((list) => list !== undefined && list.length > 0), {
+      error: "nothing to revoke",
+      when: ({ issues }) => issues.length === 0,
+    }),
 };
 
+const count = z.int().min(0);
 const jwk = z.object({ kty: z.literal("EC"), crv: z.literal("P-256"), x: z.string(), y: z.string() });
 
 /** What is answered. */
@@ -67,6 +107,7 @@ export const answered = {
     ttl_seconds: seconds,
     format: z.enum(["cwt", "jwt"]).nullable(),
     bearer: z.boolean(),
+    purge,
     created_at: seconds,
   }),
   Role: z.object({
@@ -108,6 +149,22 @@ export const answered = {
     expires: z.iso.datetime(),
     expires_at: seconds,
   }),
+  Broker: z.object({
+    name: z.string(),
+    hosts: z.array(z.string()),
+    created_at: seconds,
+    certified_until: seconds.nullable().meta({ description: "null where it has no certificate that is not revoked" }),
+  }),
+  BrokerTicket: z.object({
+    id: z.string(),
+    broker: z.string(),
+    redeemed: z.boolean(),
+    created_at: seconds,
+    expires: z.iso.datetime(),
+    expires_at: seconds,
+    revoked: z.boolean(),
+  }),
+  ...answeredOfAuthorities,
   AuditEntry: z.object({
     seq: z.int(),
     at: seconds,
@@ -126,8 +183,17 @@ export const answered = {
     not_before: seconds,
     not_after: seconds,
     expires: z.iso.datetime(),
+    revoked_at: seconds.nullable(),
   }),
-  SigningKey: z.object({ kid: z.string(), active: z.boolean(), created_at: seconds, jwk }),
+  SigningKey: z.object({
+    kid: z.string(),
+    active: z.boolean(),
+    created_at: seconds,
+    revoked_at: seconds.nullable(),
+    jwk,
+  }),
+  /** How many of each were not revoked before. */
+  Revoked: z.object({ tokens: count, certificates: count, clients: count, keys: count, projects: count }),
 };
 
 /** One of the answers, by its name. */
@@ -149,13 +215,23 @@ export function toRole({ createdAt, permissions, scopes, ...same }: Role): Answe
 }
 
 /** A client as `/v1` shows it, without its secret. */
-export function toClient({ createdAt, roles, ...same }: Client): Answer<"Client"> {
-  return { ...same, roles: [...roles], created_at: createdAt };
+export function toClient({ id, project, name, kind, enabled, roles, createdAt }: Client): Answer<"Client"> {
+  return { id, project, name, kind, enabled, roles: [...roles], created_at: createdAt };
 }
 
 /** A ticket as `/v1` shows it, without its secret. */
 export function toTicketAnswer({ clientId, createdAt, expiresAt, roles, ...same }: TicketRecord): Answer<"Ticket"> {
   return { ...same, client: clientId, roles: [...roles], created_at: createdAt, ...expiry(expiresAt) };
+}
+
+/** A broker as `/v1` shows it. */
+export function toBroker({ hosts, createdAt, certifiedUntil, ...same }: Broker): Answer<"Broker"> {
+  return { ...same, hosts: [...hosts], created_at: createdAt, certified_until: certifiedUntil };
+}
+
+/** The ticket of a broker as `/v1` shows it, without its secret. */
+export function toBrokerTicket({ createdAt, expiresAt, ...same }: BrokerTicketRecord): Answer<"BrokerTicket"> {
+  return { ...same, created_at: createdAt, ...expiry(expiresAt) };
 }
 
 /** A row of the audit log as `/v1` shows it. */
@@ -174,17 +250,24 @@ export function toCertificate(record: CertificateRecord): Answer<"Certificate"> 
     not_before: record.notBefore,
     not_after: record.notAfter,
     expires: expiry(record.notAfter).expires,
+    revoked_at: record.revokedAt,
   };
 }
 
 /** A signing key as `/v1` shows it: its public half. */
-export function toSigningKey({ kid, active, createdAt, key }: SigningKey): Answer<"SigningKey"> {
-  return { kid, active, created_at: createdAt, jwk: toJwk(key) };
+export function toSigningKey({ kid, active, createdAt, revokedAt, key }: SigningKey): Answer<"SigningKey"> {
+  return { kid, active, created_at: createdAt, revoked_at: revokedAt, jwk: toJwk(key) };
 }
 
 /** A time as text and as seconds. */
 export function expiry(atSeconds: number): { readonly expires: string; readonly expires_at: number } {
   return { expires: new Date(atSeconds * 1000).toISOString().replace(".000Z", "Z"), expires_at: atSeconds };
+}
+
+/** A time that the schema let pass, in seconds: the first whole second that is not before it. */
+export function readPast(before: string | number, nowSeconds: number): number {
+  if (before === "now") return nowSeconds;
+  return typeof before === "number" ? before : Math.ceil(Date.parse(before) / 1000);
 }
 
 /** Permissions that the schema let pass, as grants. */

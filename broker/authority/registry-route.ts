@@ -24,6 +24,8 @@ export interface Route {
   readonly says: string;
   readonly sends?: keyof typeof sent;
   readonly query?: z.ZodObject;
+  /** Size of a body where it is not that of all others. */
+  readonly bodyBytes?: number;
   readonly answers?: keyof typeof answered;
   readonly list?: true;
   readonly run: (context: RegistryContext, input: RouteInput) => unknown;

@@ -22,6 +22,8 @@ export function registerRegistryRoutes(app: FastifyInstance, context: RegistryCo
       guarded.route({
         method: route.method,
         url: route.path,
+        // the key was checked before the body is read
+        ...(route.bodyBytes !== undefined && { bodyLimit: route.bodyBytes }),
         handler: (request, reply) => answer(route, context, request, reply),
       });
     }

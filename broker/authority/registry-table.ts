@@ -11,9 +11,12 @@ import { listCertificates } from "../registry/certificates.ts";
 import * as clients from "../registry/clients.ts";
 import { createProject, getProject, listProjects } from "../registry/projects.ts";
 import type { Registry } from "../registry/registry.ts";
+import { revokeAll } from "../registry/revocations.ts";
 import { createRole, getRole, listRoles, updateRole } from "../registry/roles.ts";
-import { publishedKeys } from "../registry/signing-keys.ts";
+import { listSigningKeys } from "../registry/signing-keys.ts";
 import { createTicket, getTicket, listTickets, revokeTicket, type TicketRecord } from "../registry/tickets.ts";
+import { brokerRoutes } from "./broker-table.ts";
+import { deviceAuthorityRoutes } from "./device-authority-table.ts";
 import * as body from "./registry-bodies.ts";
 import {
   all,
@@ -31,6 +34,8 @@ import {
 } from "./registry-route.ts";
 
 const project = "/v1/projects/:project";
+/** Many clients or hashes in one call. */
+const revocationBytes = 1024 * 1024;
 
 /** The rows, in the order of the document. */
 export const routes: readonly Route[] = [
@@ -68,14 +73,15 @@ export const routes: readonly Route[] = [
   ),
   change("PATCH", `${project}/clients/:name`, "ClientChange", "Client", ({ registry }, p, { enabled, roles }) => {
     const id = `${p.project}.${p.name}`;
-    return registry.change(() => {
+    // taking rights back survives a power cut
+    return registry.changeDurably(() => {
       if (roles !== undefined) clients.setClientRoles(registry, id, roles);
       if (enabled !== undefined) clients.setClientEnabled(registry, id, enabled);
       return body.toClient(clients.getClient(registry, id));
     });
   }),
   remove(`${project}/clients/:name`, "delete a client for ever", ({ registry }, p) =>
-    clients.deleteClient(registry, `${p.project}.${p.name}`),
+    registry.changeDurably(() => clients.deleteClient(registry, `${p.project}.${p.name}`)),
   ),
 
   create(`${project}/tickets`, "NewTicket", "IssuedTicket", "id", ({ registry, issuer, ca }, p, b) => {
@@ -91,6 +97,9 @@ export const routes: readonly Route[] = [
   remove(`${project}/tickets/:id`, "revoke a ticket", ({ registry }, p) =>
     revokeTicket(registry, ticketOf(registry, p).id),
   ),
+
+  ...brokerRoutes,
+  ...deviceAuthorityRoutes,
 
   {
     method: "GET",
@@ -119,7 +128,21 @@ export const routes: readonly Route[] = [
       return cut(found, q.limit, ({ serial }) => serial, body.toCertificate);
     },
   },
-  all("/v1/keys", "SigningKey", ({ registry }) => ({ items: publishedKeys(registry).map(body.toSigningKey) })),
+  all("/v1/keys", "SigningKey", ({ registry }) => ({ items: listSigningKeys(registry).map(body.toSigningKey) })),
+  {
+    method: "POST",
+    path: "/v1/revocations",
+    says: "revoke: all of it or nothing; what was revoked before is not counted",
+    sends: "Revocations",
+    answers: "Revoked",
+    bodyBytes: revocationBytes,
+    run({ registry, issuer }, { body: sent }) {
+      const { projects, ...wish } = sent as z.output<(typeof body.sent)["Revocations"]>;
+      const now = registry.nowSeconds();
+      const before = projects?.map((one) => ({ ...one, before: body.readPast(one.before, now) }));
+      return revokeAll(registry, { ...wish, projects: before }, { issuer });
+    },
+  },
 ];
 
 function ticketOf(r: Registry, { project, id }: Params): TicketRecord {

@@ -1,5 +1,6 @@
 /**
- * The three kinds of X.509 certificate that Postern makes (RFC 5280): its own authority, devices, and its servers.
+ * The four kinds of X.509 certificate that Postern makes (RFC 5280): its own authority, devices, its server, and brokers
+ * elsewhere, which are clients of the authority and servers of others.
  *
  * P-256 and ecdsa-with-SHA256 throughout. Refuses to put anything into a certificate but what the callers here name:
  * there is no way for a request to add a field.
@@ -56,7 +57,8 @@ export interface CertificateContent {
 export type Purpose =
   | { readonly kind: "authority" }
   | { readonly kind: "device"; readonly uri: string }
-  | { readonly kind: "server"; readonly hosts: readonly string[] };
+  | { readonly kind: "server"; readonly hosts: readonly string[] }
+  | { readonly kind: "broker"; readonly uri: string; readonly hosts: readonly string[] };
 
 const critical = true;
 const signingAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -112,13 +114,17 @@ async function extensions({ purpose, subjectKey, issuer }: CertificateContent): 
       subjectKeyIdentifier,
     ];
   }
-  const isDevice = purpose.kind === "device";
-  const names = isDevice ? [{ type: "url", value: purpose.uri } as const] : purpose.hosts.map(hostName);
+  const uris = purpose.kind === "server" ? [] : [{ type: "url", value: purpose.uri } as const];
+  const hosts = purpose.kind === "device" ? [] : purpose.hosts.map(hostName);
+  const usages = [
+    ...(purpose.kind === "server" ? [] : [ExtendedKeyUsage.clientAuth]),
+    ...(purpose.kind === "device" ? [] : [ExtendedKeyUsage.serverAuth]),
+  ];
   return [
     new BasicConstraintsExtension(false, undefined, critical),
     new KeyUsagesExtension(KeyUsageFlags.digitalSignature, critical),
-    new ExtendedKeyUsageExtension([isDevice ? ExtendedKeyUsage.clientAuth : ExtendedKeyUsage.serverAuth]),
-    new SubjectAlternativeNameExtension(names),
+    new ExtendedKeyUsageExtension(usages),
+    new SubjectAlternativeNameExtension([...uris, ...hosts]),
     subjectKeyIdentifier,
     await AuthorityKeyIdentifierExtension.create(spki(issuer.publicKey)),
   ];
