@@ -1,6 +1,6 @@
 /**
  * What enrolment and renewal have in common: asking for a certificate by EST (RFC 7030, with RFC 8951's encodings) and
- * believing what comes back only when it is for our key, from our CA, and names a client.
+ * believing what comes back only when it is for our key, from our CA, and names one of those that it should.
  */
 import { X509Certificate, type KeyObject } from "node:crypto";
 import { readClientId } from "../shared/names.ts";
@@ -46,8 +46,16 @@ export async function requestCertificate(wish: CertificateWish): Promise<string>
   return certificate.toString();
 }
 
-/** The client id that the certificate names, once it is for our key, from the pinned CA and well-formed. */
-export function verifyCertificate(pem: string, ca: X509Certificate, privateKey: KeyObject): string {
+/** Whom a certificate is for; throws where it is not of the form that it should have. */
+export type ReadName = (certificate: X509Certificate, ca: X509Certificate) => string;
+
+/** Whom the certificate is for, once it is for our key and from the pinned CA. */
+export function verifyCertificate(
+  pem: string,
+  ca: X509Certificate,
+  privateKey: KeyObject,
+  readName: ReadName = readClientName,
+): string {
   const certificate = new X509Certificate(pem);
   if (!certificate.checkPrivateKey(privateKey)) {
     throw new AgentFailure("refused", "the authority certified another key");
@@ -55,6 +63,11 @@ export function verifyCertificate(pem: string, ca: X509Certificate, privateKey: 
   if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) {
     throw new AgentFailure("refused", "the certificate is not from the authority that the ticket names");
   }
+  return readName(certificate, ca);
+}
+
+/** The client id that a certificate names. */
+export function readClientName(certificate: X509Certificate): string {
   const clientId = /^CN=([^\n]+)$/.exec(certificate.subject)?.[1] ?? "";
   try {
     readClientId(clientId);

@@ -1,26 +1,14 @@
 /**
  * The agent's folder: its key, its certificate, the authority's certificate, what it is enrolled as, and the token cache.
  *
- * The folder is 0700, every file 0600. A file is written whole under another name, synced and renamed, so that a power
- * cut leaves the old one or the new one. `key.pem` is written before the first request goes out; `agent.json` comes last
+ * The folder is 0700, every file 0600 (`folder.ts`). `key.pem` is written before the first request goes out; `agent.json` comes last
  * and is what makes the agent enrolled. The private key never leaves the folder.
  */
-import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import type { RememberedTime } from "./clock.ts";
 import { AgentFailure } from "./failure.ts";
+import { parseJson, readText, writeAtomically } from "./folder.ts";
 
 /** One api this agent may ask tokens for, as the authority told it. */
 export interface AgentApi {
@@ -89,8 +77,8 @@ export function defaultAgentDir(
 export function readIdentity(dir: string): AgentIdentity {
   const enrolment = readEnrolment(dir);
   const keyPem = readKey(dir);
-  const certificatePem = readText(dir, files.certificate);
-  const caPem = readText(dir, files.ca);
+  const certificatePem = readCertificate(dir);
+  const caPem = readCa(dir);
   if (enrolment === undefined || keyPem === undefined || certificatePem === undefined || caPem === undefined) {
     throw new AgentFailure("not-enrolled", `no enrolled agent in ${dir}; run postern agent enrol with a ticket`);
   }
@@ -116,6 +104,16 @@ export function writeEnrolment(dir: string, enrolment: Enrolment): void {
 /** The private key in PKCS#8 PEM, or undefined. */
 export function readKey(dir: string): string | undefined {
   return readText(dir, files.key);
+}
+
+/** The device certificate in PEM, or undefined. */
+export function readCertificate(dir: string): string | undefined {
+  return readText(dir, files.certificate);
+}
+
+/** The authority's certificate in PEM, or undefined. */
+export function readCa(dir: string): string | undefined {
+  return readText(dir, files.ca);
 }
 
 /** Writes the private key, PKCS#8 PEM. */
@@ -146,62 +144,7 @@ export function writeTokens(dir: string, cache: TokenCache): void {
   writeAtomically(dir, files.tokens, `${JSON.stringify(cache)}\n`);
 }
 
-/**
- * Makes the folder, 0700, and what leads to it. One that is there already keeps its mode: the files in it are 0600 in any
- * case. Not node's own recursive way, which does not end on a file system that lets nothing be made.
- */
-export function openDir(dir: string): void {
-  if (existsSync(dir)) return;
-  openDir(dirname(resolve(dir)));
-  mkdirSync(dir, { mode: 0o700 });
-}
-
 function isCachedToken(entry: unknown): entry is CachedToken {
   const { token, expiresAtSeconds, lifetimeSeconds } = (entry ?? {}) as Partial<CachedToken>;
   return typeof token === "string" && typeof expiresAtSeconds === "number" && typeof lifetimeSeconds === "number";
-}
-
-function readText(dir: string, name: string): string | undefined {
-  try {
-    return readFileSync(join(dir, name), "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw new AgentFailure("not-enrolled", `${join(dir, name)} cannot be read (${code ?? "unknown error"})`);
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Writes a sibling, syncs it, renames it over the name and syncs the folder. */
-function writeAtomically(dir: string, name: string, text: string): void {
-  openDir(dir);
-  const target = join(dir, name);
-  const draft = `${target}.${randomBytes(6).toString("hex")}`;
-  try {
-    withFile(draft, "wx", (file) => {
-      writeFileSync(file, text);
-      fsyncSync(file);
-    });
-    renameSync(draft, target);
-  } catch (error) {
-    rmSync(draft, { force: true });
-    throw error;
-  }
-  withFile(dir, "r", fsyncSync);
-}
-
-function withFile(path: string, flags: string, use: (file: number) => void): void {
-  const file = openSync(path, flags, 0o600);
-  try {
-    use(file);
-  } finally {
-    closeSync(file);
-  }
 }

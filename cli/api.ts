@@ -15,7 +15,11 @@ interface Api {
   readonly ttl_seconds: number;
   readonly format: "cwt" | "jwt" | null;
   readonly bearer: boolean;
+  readonly purge: Purge;
 }
+
+/** When the messages that a client left retained go with it. */
+type Purge = "client" | "always" | "never";
 
 interface CreateOptions {
   readonly project: string;
@@ -26,6 +30,7 @@ interface CreateOptions {
   readonly ttl?: number;
   readonly format?: "cwt" | "jwt";
   readonly bearer?: boolean;
+  readonly purge?: Purge;
 }
 
 /** Adds the commands of this noun. */
@@ -43,16 +48,22 @@ export function define(noun: Command): void {
       new Option("--format <format>", "format of its tokens; as the request is, when left out").choices(["cwt", "jwt"]),
     )
     .option("--bearer", "let tokens in that are bound to no key")
+    .addOption(
+      new Option(
+        "--purge <when>",
+        "retained messages of a client go when it is disabled or deleted (client, the default), when any credential of it is revoked (always), or never",
+      ).choices(["client", "always", "never"]),
+    )
     .option("--audience <text>", "what its tokens say in aud (default <project>.<name>)")
     .action(async (name: string, options: CreateOptions, command: Command) => {
-      const { project, kind, audience, topics, scopes, ttl, format, bearer } = options;
+      const { project, kind, audience, topics, scopes, ttl, format, bearer, purge } = options;
       if (kind === "mqtt" && topics === undefined) failUsage("an api of kind mqtt needs --topics");
       if (kind === "http" && scopes === undefined) failUsage("an api of kind http needs --scopes");
       if (kind === "mqtt" ? scopes !== undefined : topics !== undefined) {
         failUsage("--topics are for kind mqtt, --scopes for kind http");
       }
       const { output, withAdmin } = contextOf(command);
-      const body = { name, kind, audience, topics, scopes, ttl_seconds: ttl, format, bearer };
+      const body = { name, kind, audience, topics, scopes, ttl_seconds: ttl, format, bearer, purge };
       const api = await withAdmin((admin) => admin.post<Api>(route`/v1/projects/${project}/apis`, body));
       output.print(api, () => `created api ${name} with audience ${api.audience}`);
     });
@@ -74,6 +85,7 @@ export function define(noun: Command): void {
             "token life": ({ ttl_seconds }) => formatDuration(ttl_seconds),
             format: ({ format }) => format ?? "as asked",
             bearer: ({ bearer }) => (bearer ? "yes" : "no"),
+            purge: ({ purge }) => purge,
             "topics or scopes": ({ topics, scopes }) => formatList([...topics, ...scopes]),
           },
           "no apis yet",

@@ -1,14 +1,17 @@
-/** `postern cert`: the device certificates that were issued. */
+/** `postern cert`: the certificates that were issued. */
 import type { Command } from "commander";
 import { route } from "./admin-client.ts";
+import { defineAuthorityCommands } from "./cert-authority.ts";
 import { contextOf, readClientArgument } from "./context.ts";
 import { formatTable, formatTime } from "./output.ts";
+import { revoke } from "./revoke.ts";
 
 interface Certificate {
   readonly serial: string;
   readonly client: string;
   readonly not_before: number;
   readonly not_after: number;
+  readonly revoked_at: number | null;
 }
 
 interface ListOptions {
@@ -35,11 +38,21 @@ export function define(noun: Command): void {
             client: ({ client }) => client,
             from: ({ not_before }) => formatTime(not_before),
             until: ({ not_after }) => formatTime(not_after),
+            revoked: ({ revoked_at }) => (revoked_at === null ? "no" : formatTime(revoked_at)),
           },
           "no certificates",
         ),
       );
     });
+
+  noun
+    .command("revoke")
+    .description("revoke a certificate, with the tokens bound to its key; the key is not certified again")
+    .argument("<serial>", "serial number in hex, as cert list has it")
+    .action(async (serial: string, _options: object, command: Command) => {
+      await revoke(command, { certificates: [serial] }, `certificate ${serial}`);
+    });
+  defineAuthorityCommands(noun);
 }
 
 function pathFor(client: string, asked: string | undefined): string {

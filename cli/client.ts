@@ -62,18 +62,24 @@ export function define(noun: Command): void {
   one(
     noun,
     "disable",
-    "refuse a client from now on",
+    "refuse a client from now on, and revoke every token it has",
     (admin, path) => admin.patch(path, { enabled: false }),
-    said("disabled"),
+    said("disabled", "; its tokens are revoked"),
   );
   one(
     noun,
     "enable",
-    "let a disabled client in again",
+    "let a disabled client in again; it needs new tokens",
     (admin, path) => admin.patch(path, { enabled: true }),
-    said("enabled"),
+    said("enabled", "; it needs new tokens"),
   );
-  one(noun, "delete", "delete a client for good", (admin, path) => admin.delete(path), said("deleted"));
+  one(
+    noun,
+    "delete",
+    "delete a client for good, and revoke every token it has",
+    (admin, path) => admin.delete(path),
+    said("deleted", "; its tokens are revoked"),
+  );
 }
 
 interface CreateOptions {
@@ -106,8 +112,8 @@ function one(
     });
 }
 
-function said(what: string): (id: string) => string {
-  return (id) => `${what} ${id}`;
+function said(what: string, consequence: string): (id: string) => string {
+  return (id) => `${what} ${id}${consequence}`;
 }
 
 function describe(id: string, client?: Client): string {

@@ -1,5 +1,5 @@
 /**
- * The settings of `postern up`: flags win over the environment (POSTERN_…), which wins over the TOML file, which wins over
+ * The settings of `postern up`, and what `postern broker` has in common with them: flags win over the environment (POSTERN_…), which wins over the TOML file, which wins over
  * the defaults. A name that is not known is an error, so that a typing mistake does not leave a port open.
  */
 import { readFileSync } from "node:fs";
@@ -16,38 +16,48 @@ const text = z.string().min(1);
 const host = text.refine(isHost, "is no host name or address");
 const level = z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]);
 
-const fileSchema = z.strictObject({
+/** What both programs take from their files. */
+export const commonFields = {
   data: text.optional(),
   /** Host name that clients reach this by; goes into the certificate and the issuer. */
   host: host.optional(),
   /** Address to listen on; all when left out. */
   bind: text.optional(),
   log_level: level.optional(),
-  ports: z
-    .strictObject({
-      http: port.optional(),
-      mqtts: port.optional(),
-      wss: port.optional(),
-      /** Plain MQTT; off when left out. */
-      mqtt: port.optional(),
-    })
-    .optional(),
   /** Address for plain MQTT; loopback when left out. */
   mqtt_bind: text.optional(),
+};
+
+/** The ports of a broker in a file. */
+export const brokerPorts = {
+  mqtts: port.optional(),
+  wss: port.optional(),
+  /** Plain MQTT; off when left out. */
+  mqtt: port.optional(),
+};
+
+const fileSchema = z.strictObject({
+  ...commonFields,
+  ports: z.strictObject({ http: port.optional(), ...brokerPorts }).optional(),
   /** The names in {@link PosternLimits} in snake_case, in the same units (docs/operating.md). */
   limits: z.strictObject(limitFields()).optional(),
 });
 
-const environmentSchema = z.object({
+/** What both programs take from the environment. */
+export const commonVariables = {
   POSTERN_DATA: text.optional(),
   POSTERN_HOST: host.optional(),
   POSTERN_BIND: text.optional(),
   POSTERN_LOG_LEVEL: level.optional(),
-  POSTERN_HTTP_PORT: z.coerce.number().pipe(port).optional(),
   POSTERN_MQTTS_PORT: z.coerce.number().pipe(port).optional(),
   POSTERN_WSS_PORT: z.coerce.number().pipe(port).optional(),
   POSTERN_MQTT_PORT: z.coerce.number().pipe(port).optional(),
   POSTERN_MQTT_BIND: text.optional(),
+};
+
+const environmentSchema = z.object({
+  ...commonVariables,
+  POSTERN_HTTP_PORT: z.coerce.number().pipe(port).optional(),
 });
 
 /** What the command line said. */
@@ -81,9 +91,8 @@ export interface UpSettings {
 
 /** Puts the settings together. Fails, naming the setting, when one is not valid. */
 export function readUpSettings(flags: UpFlags, environment: NodeJS.ProcessEnv = process.env): UpSettings {
-  const file = flags.config === undefined ? {} : readConfigFile(flags.config);
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
-  const env = check(environmentSchema, given, "environment");
+  const file = readConfigFile(flags.config, fileSchema);
+  const env = readEnvironment(environment, environmentSchema);
   return {
     dataDir: flags.data ?? env.POSTERN_DATA ?? file.data ?? defaultDataDir,
     host: flags.host ?? env.POSTERN_HOST ?? file.host,
@@ -103,20 +112,27 @@ export function toLimitName(limit: keyof PosternLimits): string {
   return limit.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-function limitFields(): Record<string, z.ZodOptional<z.ZodInt>> {
+/** A field for each limit, by its name in the file. */
+export function limitFields(): Record<string, z.ZodOptional<z.ZodInt>> {
   const names = Object.keys(highestLimits) as (keyof PosternLimits)[];
   return Object.fromEntries(
     names.map((name) => [toLimitName(name), z.int().min(1).max(highestLimits[name]).optional()]),
   );
 }
 
-function readLimits(given: Readonly<Record<string, number | undefined>>): Partial<PosternLimits> {
+/** Those that are set, by their names in the program. */
+export function readLimits(given: Readonly<Record<string, number | undefined>>): Partial<PosternLimits> {
   const names = Object.keys(highestLimits) as (keyof PosternLimits)[];
   const set = names.map((name) => [name, given[toLimitName(name)]] as const);
   return Object.fromEntries(set.filter(([, value]) => value !== undefined));
 }
 
-function readConfigFile(path: string): z.infer<typeof fileSchema> {
+/** The file, as the schema has it. Fails, naming the setting, when one is not valid. */
+export function readConfigFile<Schema extends z.ZodType>(
+  path: string | undefined,
+  schema: Schema,
+): Partial<z.infer<Schema>> {
+  if (path === undefined) return {};
   let content: string;
   try {
     content = readFileSync(path, "utf8");
@@ -129,7 +145,16 @@ function readConfigFile(path: string): z.infer<typeof fileSchema> {
   } catch (error) {
     return fail(`${path} is not TOML: ${(error as Error).message.split("\n", 1)[0]!}`);
   }
-  return check(fileSchema, value, path);
+  return check(schema, value, path);
+}
+
+/** What the schema names of the environment; a variable that is empty counts as none. */
+export function readEnvironment<Schema extends z.ZodType>(
+  environment: NodeJS.ProcessEnv,
+  schema: Schema,
+): z.infer<Schema> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  return check(schema, given, "environment");
 }
 
 function check<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.infer<Schema> {

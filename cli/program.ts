@@ -18,14 +18,15 @@ interface Noun {
 
 const nouns: Readonly<Record<string, Noun>> = {
   up: { summary: "run authority and broker in this process", load: () => import("./up.ts") },
-  project: { summary: "create and list projects", load: () => import("./project.ts") },
+  broker: { summary: "run a broker elsewhere; list and delete such brokers", load: () => import("./broker.ts") },
+  project: { summary: "create and list projects, revoke their tokens", load: () => import("./project.ts") },
   api: { summary: "create and list the apis of a project", load: () => import("./api.ts") },
   role: { summary: "create and change the roles of a project", load: () => import("./role.ts") },
   client: { summary: "create, show, disable and delete clients", load: () => import("./client.ts") },
   ticket: { summary: "create, list and revoke enrolment tickets", load: () => import("./ticket.ts") },
-  token: { summary: "get and inspect tokens", load: () => import("./token.ts") },
-  cert: { summary: "list device certificates", load: () => import("./cert.ts") },
-  key: { summary: "list signing keys", load: () => import("./key.ts") },
+  token: { summary: "get, inspect and revoke tokens", load: () => import("./token.ts") },
+  cert: { summary: "list and revoke certificates", load: () => import("./cert.ts") },
+  key: { summary: "list and revoke signing keys", load: () => import("./key.ts") },
   agent: { summary: "enrol and run this device", load: () => import("./agent.ts") },
 };
 

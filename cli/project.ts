@@ -1,8 +1,9 @@
-/** `postern project`: the tenants of an installation. */
-import type { Command } from "commander";
+/** `postern project`: the tenants of an installation, and taking back all their tokens at once. */
+import { InvalidArgumentError, type Command } from "commander";
 import { route } from "./admin-client.ts";
 import { contextOf } from "./context.ts";
 import { formatTable, formatTime } from "./output.ts";
+import { revoke } from "./revoke.ts";
 
 interface Project {
   readonly slug: string;
@@ -35,4 +36,24 @@ export function define(noun: Command): void {
         ),
       );
     });
+
+  noun
+    .command("revoke-tokens")
+    .description("revoke the tokens of all clients of a project that were issued before a time")
+    .argument("<slug>", "project")
+    .requiredOption("--before <time>", "RFC 3339, seconds since 1970, or now; not in the future", parseTime)
+    .action(async (slug: string, { before }: { before: string | number }, command: Command) => {
+      const what = `the tokens of project ${slug} issued before ${String(before)}`;
+      await revoke(command, { projects: [{ project: slug, before }] }, what);
+    });
+}
+
+/** As `/v1` takes it. Throws commander's usage error. */
+function parseTime(text: string): string | number {
+  if (/^\d{1,12}$/.test(text)) return Number(text);
+  const isDate = /^\d{4}-\d\d-\d\dT.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text));
+  if (text !== "now" && !isDate) {
+    throw new InvalidArgumentError("A time is like 2026-11-22T06:00:00Z, or seconds since 1970, or now.");
+  }
+  return text;
 }

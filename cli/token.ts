@@ -1,6 +1,6 @@
 /**
- * `postern token`: getting a token with a client's secret (RFC 6749, section 4.4) or as the agent of a folder, and
- * reading one without asking anybody.
+ * `postern token`: getting a token with a client's secret (RFC 6749, section 4.4) or as the agent of a folder, reading one
+ * without asking anybody, and taking one back.
  *
  * A secret is better given in POSTERN_CLIENT_SECRET than on the command line, where others may see it.
  */
@@ -53,13 +53,25 @@ export function define(noun: Command): void {
     });
 
   noun
+    .command("revoke")
+    .description("revoke a token; the hash is what token inspect prints")
+    .argument("<token-or-hash>", "base64url(CWT), JWT, or its hash in hex; - reads it from stdin")
+    .action(async (argument: string, _options: object, command: Command) => {
+      const text = await readToken(argument);
+      const { tokenHashes } = await import("../shared/token.ts");
+      // what is printed stays on screens and in logs: never the token
+      const hash = /^01[0-9a-f]{64}$/i.test(text) ? text.toLowerCase() : tokenHashes(text)[0]!;
+      const { revoke } = await import("./revoke.ts");
+      await revoke(command, { tokens: [text] }, `token ${hash}`);
+    });
+
+  noun
     .command("inspect")
     .description("decode a token without asking anybody; says nothing about whether it is good")
     .argument("<token>", "base64url(CWT) or JWT; - reads it from stdin")
     .action(async (argument: string, _options: object, command: Command) => {
       const { output } = contextOf(command);
-      const { readStdin } = await import("./stdin.ts");
-      const text = argument === "-" ? (await readStdin(16_384)).toString("utf8").trim() : argument;
+      const text = await readToken(argument);
       const { describeToken } = await import("./token-description.ts");
       const description = describeToken(text);
       output.print(description, () => {
@@ -78,6 +90,12 @@ export function define(noun: Command): void {
         });
       });
     });
+}
+
+async function readToken(argument: string): Promise<string> {
+  if (argument !== "-") return argument;
+  const { readStdin } = await import("./stdin.ts");
+  return (await readStdin(16_384)).toString("utf8").trim();
 }
 
 async function getWithSecret(options: GetOptions, globals: GlobalOptions): Promise<TokenAnswer> {

@@ -6,6 +6,7 @@ import { Option, type Command } from "commander";
 import { contextOf } from "./context.ts";
 import { parseHost, parsePort } from "./duration.ts";
 import type { UpFlags } from "./config.ts";
+import { untilSignalled } from "./until-signalled.ts";
 
 /** Adds the options and the action; this noun has no verbs. */
 export function define(noun: Command): void {
@@ -61,17 +62,4 @@ export function define(noun: Command): void {
       log.info({ signal }, "closing");
       await postern.close();
     });
-}
-
-/** Resolves with the first signal; after it the next one has its default effect. */
-function untilSignalled(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    const end = (signal: NodeJS.Signals): void => {
-      process.off("SIGTERM", end);
-      process.off("SIGINT", end);
-      resolve(signal);
-    };
-    process.on("SIGTERM", end);
-    process.on("SIGINT", end);
-  });
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openDir } from "../../agent/folder.ts";
 import * as state from "../../agent/state.ts";
 
 let base: string;
@@ -54,7 +55,7 @@ describe("the agent's folder", () => {
     fill();
     // a folder where the file should go makes the rename fail
     rmSync(join(dir, "ca.pem"));
-    state.openDir(join(dir, "ca.pem", "taken"));
+    openDir(join(dir, "ca.pem", "taken"));
     expect(() => state.writeCa(dir, "new")).toThrow("EISDIR");
     expect(readdirSync(dir).filter((name) => name.startsWith("ca.pem."))).toEqual([]);
   });

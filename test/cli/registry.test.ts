@@ -27,13 +27,16 @@ describe("the registry", () => {
       "api create telemetry --project acme --kind mqtt --topics acme/# plant/+/state --ttl 30m",
       "created api telemetry with audience acme.telemetry\n",
     ],
-    ["api create open --project acme --kind mqtt --topics open/# --format jwt --bearer", /audience acme.open\n$/],
+    [
+      "api create open --project acme --kind mqtt --topics open/# --format jwt --bearer --purge always",
+      /audience acme.open\n$/,
+    ],
     [
       "api list --project acme",
       [
-        "api        kind  audience        token life  format    bearer  topics or scopes",
-        "open       mqtt  acme.open       1h          jwt       yes     open/#",
-        "telemetry  mqtt  acme.telemetry  30m         as asked  no      acme/# plant/+/state",
+        "api        kind  audience        token life  format    bearer  purge   topics or scopes",
+        "open       mqtt  acme.open       1h          jwt       yes     always  open/#",
+        "telemetry  mqtt  acme.telemetry  30m         as asked  no      client  acme/# plant/+/state",
         "",
       ].join("\n"),
     ],
@@ -55,7 +58,7 @@ describe("the registry", () => {
       "client create dash --project acme --kind service --role reader",
       /^created service acme.dash with roles reader\nsecret, shown only now: [A-Za-z0-9_-]{43}\n$/,
     ],
-    ["client disable acme.pump", "disabled acme.pump\n"],
+    ["client disable acme.pump", "disabled acme.pump; its tokens are revoked\n"],
     [
       "client list --project acme",
       [
@@ -65,7 +68,7 @@ describe("the registry", () => {
         "",
       ].join("\n"),
     ],
-    ["client enable pump --project acme", "enabled acme.pump\n"],
+    ["client enable pump --project acme", "enabled acme.pump; it needs new tokens\n"],
     [
       "client show acme.pump",
       new RegExp(`^client   acme.pump\nkind     device\nroles    sensor\nenabled  yes\ncreated  ${time}\n$`),
@@ -79,8 +82,8 @@ describe("the registry", () => {
       ),
     ],
     ["cert list", "no certificates\n"],
-    ["key list", new RegExp(`^key  signs  created\n[A-Za-z0-9_-]+ +yes    ${time}\n$`)],
-    ["client delete acme.dash", "deleted acme.dash\n"],
+    ["key list", new RegExp(`^key  signs  created +revoked\n[A-Za-z0-9_-]+ +yes    ${time} +no\n$`)],
+    ["client delete acme.dash", "deleted acme.dash; its tokens are revoked\n"],
   ])("postern %s", async (line, stdout) => {
     const expected = typeof stdout === "string" ? stdout : expect.stringMatching(stdout);
     expect(await installation.run(line)).toEqual(done(expected));
@@ -111,6 +114,78 @@ describe("the registry", () => {
   });
 });
 
+describe("taking back", () => {
+  const tokens: string[] = [];
+  const hashes: string[] = [];
+  let serial: string;
+  beforeAll(async () => {
+    const created = await installation.json("client create gate --project acme --kind service --role reader");
+    const line = `token get --client acme.gate --secret ${created.client_secret}`;
+    for (let n = 0; n < 2; n++) {
+      const { access_token: token } = await installation.json(line);
+      tokens.push(token);
+      hashes.push((await installation.json(`token inspect ${token}`)).hashes[0]);
+    }
+    const ticket = await installation.json("ticket create --project acme --uses 1 --role sensor");
+    const dir = join(installation.dir, "taken");
+    await installation.json(`agent enrol ${ticket.ticket} --dir ${dir}`);
+    [{ serial }] = await installation.json("cert list");
+  });
+
+  it("a token: by itself from stdin, by its hash, and once; what is printed is the hash", async () => {
+    expect(await installation.run("token revoke -", { stdin: tokens[0]! })).toEqual(
+      done(`revoked token ${hashes[0]!}\n`),
+    );
+    expect(await installation.run(`token revoke ${tokens[0]!}`)).toEqual(done(`revoked before: token ${hashes[0]!}\n`));
+    const json = await installation.run(`token revoke ${hashes[1]!.toUpperCase()} --json`);
+    expect(JSON.parse(json.stdout)).toEqual({ tokens: 1, certificates: 0, clients: 0, keys: 0, projects: 0 });
+  });
+
+  it("a certificate, which the list shows", async () => {
+    expect(await installation.run(`cert revoke ${serial}`)).toEqual(done(`revoked certificate ${serial}\n`));
+    expect(await installation.run(`cert revoke ${serial}`)).toEqual(done(`revoked before: certificate ${serial}\n`));
+    const listed = await installation.run("cert list");
+    expect(listed.stdout).toMatch(new RegExp(`^serial +client +from +until +revoked\n${serial} .* ${time}\n$`));
+  });
+
+  it("a signing key, after which another one signs", async () => {
+    const [{ kid }] = await installation.json("key list");
+    expect(await installation.run(`key revoke ${kid}`)).toEqual(done(`revoked key ${kid}\n`));
+    const listed = await installation.run("key list");
+    expect(listed.stdout).toMatch(
+      new RegExp(`^key  signs  created +revoked\n\\S+ +yes    ${time}  no\n${kid}   no     ${time}  ${time}\n$`),
+    );
+  });
+
+  it.each([
+    ["now", "now"],
+    ["1700000000", "1700000000"],
+    ["2026-01-01T00:00:00+02:00", "2026-01-01T00:00:00\\+02:00"],
+  ])("the tokens of a project issued before %s", async (before, shown) => {
+    const slug = `time-${before.replaceAll(/[^0-9a-z]/gi, "").toLowerCase()}`;
+    await installation.run(`project create ${slug}`);
+    const line = `project revoke-tokens ${slug} --before ${before}`;
+    const what = `the tokens of project ${slug} issued before ${shown}\n$`;
+    expect(await installation.run(line)).toEqual(done(expect.stringMatching(`^revoked ${what}`)));
+    if (before === "now") return;
+    expect(await installation.run(line)).toEqual(done(expect.stringMatching(`^revoked before: ${what}`)));
+  });
+
+  it.each<[line: string, why: RegExp]>([
+    ["token revoke 01ab", /^postern: token revoke: a field is not valid: /],
+    [`token revoke 01${"ab".repeat(32)}`, /^postern: token revoke: not found: no live token with the hash 01ab/],
+    ["cert revoke ffff", /^postern: cert revoke: not found: no certificate ffff/],
+    ["key revoke zzz", /^postern: key revoke: not found: no signing key zzz/],
+    ["project revoke-tokens nobody --before now", /^postern: project revoke-tokens: not found: no project nobody/],
+    [
+      "project revoke-tokens acme --before 2999-01-01T00:00:00Z",
+      /^postern: project revoke-tokens: a field is not valid: before: it is in the future/,
+    ],
+  ])("%s is refused in one line", async (line, why) => {
+    expect(await installation.run(line)).toEqual(failed(expect.stringMatching(why)));
+  });
+});
+
 describe("machine output", () => {
   it("is what the authority answered", async () => {
     expect(await installation.json("client show acme.pump")).toMatchObject({
@@ -119,7 +194,8 @@ describe("machine output", () => {
       roles: ["sensor"],
       enabled: true,
     });
-    expect(await installation.json("project list")).toEqual([{ slug: "acme", created_at: expect.any(Number) }]);
+    const [project] = await installation.json("project list");
+    expect(project).toEqual({ slug: "acme", created_at: expect.any(Number) });
     expect(await installation.json("client delete acme.pump")).toEqual({ id: "acme.pump" });
   });
 

@@ -40,6 +40,21 @@ describe("wrong usage is one line and exit code 2", () => {
       "ticket create --project p --role r --uses 0",
       "postern: ticket create: option '--uses <n>' argument '0' is invalid. A count is a whole number, 1 or more.",
     ],
+    ["token revoke", "postern: token revoke: missing required argument 'token-or-hash'"],
+    ["cert revoke", "postern: cert revoke: missing required argument 'serial'"],
+    ["project revoke-tokens p", "postern: project revoke-tokens: required option '--before <time>' not specified"],
+    [
+      "project revoke-tokens p --before yesterday",
+      "postern: project revoke-tokens: option '--before <time>' argument 'yesterday' is invalid. A time is like 2026-11-22T06:00:00Z, or seconds since 1970, or now.",
+    ],
+    [
+      "project revoke-tokens p --before -1",
+      "postern: project revoke-tokens: option '--before <time>' argument '-1' is invalid. A time is like 2026-11-22T06:00:00Z, or seconds since 1970, or now.",
+    ],
+    [
+      "api create t --project p --kind mqtt --topics a --purge soon",
+      "postern: api create: option '--purge <when>' argument 'soon' is invalid. Allowed choices are client, always, never.",
+    ],
     ["token get", "postern: token get: give --client with its secret, or --dir of an agent"],
     ["token get --client a.b", "postern: token get: give --secret or POSTERN_CLIENT_SECRET"],
     ["doctor --help", "postern: usage: unknown command 'doctor'"],

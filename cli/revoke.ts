@@ -1,0 +1,15 @@
+/** What the commands that revoke have in common: one request, and one line that says whether it changed anything. */
+import type { Command } from "commander";
+import { route } from "./admin-client.ts";
+import { contextOf } from "./context.ts";
+
+/** How many of each kind were not revoked before. */
+type Revoked = Readonly<Record<"tokens" | "certificates" | "clients" | "keys" | "projects", number>>;
+
+/** Sends the wish, as `/v1/revocations` takes it; `what` names its one entry. */
+export async function revoke(command: Command, wish: object, what: string): Promise<void> {
+  const { output, withAdmin } = contextOf(command);
+  const revoked = await withAdmin((admin) => admin.post<Revoked>(route`/v1/revocations`, wish));
+  const isNew = Object.values(revoked).some((count) => count > 0);
+  output.print(revoked, () => (isNew ? `revoked ${what}` : `revoked before: ${what}`));
+}
