@@ -28,7 +28,8 @@ import type { JsonWebKeySet, KeySet } from "./trust/key-set.ts";
 import { followKeys } from "./trust/key-source.ts";
 import type { KeySource } from "./trust/key-source.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
-import type { Trust } from "./trust/trust.ts";
+import type { DeviceAuthority } from "./trust/trust.ts";
+import { nameAuthority } from "../shared/device-certificate.ts";
 
 /** Whose tokens the gate accepts, and for what. */
 export interface EmbeddedGateOptions {
@@ -102,25 +103,25 @@ export async function createGate(options: EmbeddedGateOptions): Promise<Embedded
     }
   }
 
+  let source: KeySource | undefined;
   const trust = createMemoryTrust({
     issuer: options.issuer,
     knowsClients: false,
-    deviceAuthorities: readCertificates(options.deviceAuthorities),
+    deviceAuthorities: readAuthorities(options.deviceAuthorities),
+    ...(options.keysUrl !== undefined && { refreshKeys: async () => source?.refresh() }),
   });
   for (const audience of audiences) trust.learnApi({ audience, kind: "mqtt", bearer: options.bearer ?? false });
 
-  let source: KeySource | undefined;
   if (options.keysUrl !== undefined) {
     source = await followKeys({ url: options.keysUrl, ca: options.ca, sink: trust, log });
   } else {
     for (const [kid, key] of readKeys(options.keys!)) trust.learnKey(kid, key);
   }
 
-  const asked: Trust = source === undefined ? trust : { ...trust, refreshKeys: source.refresh };
   const store = options.store ?? durableStore({ file: ":memory:", limits: options.limits });
   const keeper = storeOf(store);
   const gate = openGate({
-    trust: asked,
+    trust,
     log,
     limits: options.limits,
     nowSeconds: options.nowSeconds,
@@ -160,9 +161,12 @@ function readKeys(keys: JsonWebKeySet | Uint8Array): KeySet {
   return keys instanceof Uint8Array ? readCoseKeySet(keys) : readJwkSet(keys);
 }
 
-function readCertificates(pem: string | undefined): X509Certificate[] {
+function readAuthorities(pem: string | undefined): DeviceAuthority[] {
   if (pem === undefined) return [];
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
   if (blocks === null) throw new TypeError("deviceAuthorities holds no certificate");
-  return blocks.map((block) => new X509Certificate(block));
+  return blocks.map((block) => {
+    const certificate = new X509Certificate(block);
+    return { id: nameAuthority(certificate), certificate };
+  });
 }

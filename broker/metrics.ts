@@ -1,14 +1,16 @@
 /**
  * What happens in this process, as Prometheus reads it: the text format 0.0.4. Every name is in docs/operating.md.
  *
- * Whoever does the work adds one to a field; all else is done when somebody asks. Labels come from closed lists alone
- * (kinds, gates, reasons, QoS), so that no client can add a series, and no text names a client, an address or a topic.
+ * Whoever does the work adds one to a field; all else is done when somebody asks. Labels come from closed lists
+ * (kinds, gates, reasons, QoS) and from names that the operator gave to authorities, so that no client can add a series, and
+ * no text names a client, an address or a topic.
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Reason } from "../shared/refusal.ts";
 import { monitorEventLoop } from "./event-loop-delay.ts";
 import type { GateMeter, Gateway } from "./gate/meter.ts";
 import type { Drop, EngineMeter } from "./mqtt/meter.ts";
+import type { FeedOutcome } from "./trust/feed.ts";
 import { readVersion } from "./version.ts";
 
 /** What is asked for its size at each scrape. */
@@ -22,12 +24,20 @@ export interface Figures {
     readonly queuedBytes: number;
     readonly retained: number;
   };
+  /** What is on the lists of what was taken back. */
+  revoked?(): { readonly tokens: number; readonly certificates: number };
+  /** The authorities elsewhere by name, and whether their list of revoked certificates is too old or not there. */
+  lists?(): ReadonlyMap<string, boolean>;
+  /** How an authority elsewhere is seen. Seconds. */
+  trust?(): { readonly ageSeconds: number; readonly isStale: boolean; readonly offsetSeconds: number };
 }
 
 /** The metrics of one process. */
 export interface Metrics {
   /** For the gate and the engine. */
   readonly meter: GateMeter & EngineMeter;
+  /** An authority elsewhere was asked; what came of it. */
+  contacted(outcome: FeedOutcome): void;
   /** Says whom to ask for sizes, once they are open; until then they are 0. */
   follow(figures: Figures): void;
   /** Everything as text. */
@@ -59,6 +69,7 @@ export function openMetrics(): Metrics {
     arrival: new Map(),
     wire: new Map(),
   };
+  const takenBack = new Map<Reason, number>();
   const received: [number, number, number] = [0, 0, 0];
   const sent: [number, number, number] = [0, 0, 0];
   const dropped: Record<Drop, number> = {
@@ -71,6 +82,15 @@ export function openMetrics(): Metrics {
     "retained-topics": 0,
     "retained-of-client": 0,
     "retained-bytes": 0,
+  };
+
+  const contacts: Record<FeedOutcome, number> = {
+    heard: 0,
+    lost: 0,
+    unreachable: 0,
+    refused: 0,
+    failed: 0,
+    malformed: 0,
   };
 
   const registers = [registry];
@@ -89,6 +109,16 @@ export function openMetrics(): Metrics {
   const gauge = (name: string, help: string, read: () => number): void => {
     const made: Gauge = new Gauge({ name, help, registers, collect: () => made.set(read()) });
   };
+  const lists: Gauge = new Gauge({
+    name: "postern_crl_expired",
+    help: "Whether the list of another authority is too old or missing.",
+    labelNames: ["authority"],
+    registers,
+    collect() {
+      lists.reset();
+      for (const [authority, isExpired] of figures.lists?.() ?? []) lists.set({ authority }, isExpired ? 1 : 0);
+    },
+  });
   const sizes = () => figures.sizes?.() ?? { sessions: 0, queued: 0, queuedBytes: 0, retained: 0 };
 
   count("postern_connections_accepted_total", "Connections taken, before any handshake.", [], () => [[{}, accepted]]);
@@ -101,6 +131,9 @@ export function openMetrics(): Metrics {
       [...reasons].map(([reason, value]): Series => [{ at, reason }, value]),
     ),
   );
+  count("postern_sessions_taken_back_total", "Sessions ended because what they stood on was revoked.", ["reason"], () =>
+    [...takenBack].map(([reason, value]): Series => [{ reason }, value]),
+  );
   count("postern_messages_received_total", "PUBLISH packets received.", ["qos"], () => seriesOf("qos", received));
   count("postern_messages_sent_total", "PUBLISH packets sent.", ["qos"], () => seriesOf("qos", sent));
   count("postern_messages_dropped_total", "Messages not sent or not stored, by why.", ["reason"], () =>
@@ -108,10 +141,23 @@ export function openMetrics(): Metrics {
   );
 
   gauge("postern_sessions", "Live sessions.", () => figures.sessions());
+  gauge("postern_revoked_tokens", "Tokens on the list of revoked ones.", () => figures.revoked?.().tokens ?? 0);
+  gauge(
+    "postern_revoked_certificates",
+    "Certificates on the list of revoked ones.",
+    () => figures.revoked?.().certificates ?? 0,
+  );
   gauge("postern_stored_sessions", "Sessions in the store.", () => sizes().sessions);
   gauge("postern_queued_messages", "Messages that wait in the store for a client.", () => sizes().queued);
   gauge("postern_queued_bytes", "Their bytes.", () => sizes().queuedBytes);
   gauge("postern_retained_topics", "Topics with a retained message.", () => sizes().retained);
+  const view = () => figures.trust?.() ?? { ageSeconds: 0, isStale: false, offsetSeconds: 0 };
+  count("postern_trust_contacts_total", "Requests to an authority elsewhere, by what came of them.", ["outcome"], () =>
+    seriesOf("outcome", contacts),
+  );
+  gauge("postern_trust_age_seconds", "Since all that the authority knows was known here.", () => view().ageSeconds);
+  gauge("postern_trust_stale", "1 while nobody new is admitted for that.", () => (view().isStale ? 1 : 0));
+  gauge("postern_trust_clock_offset_seconds", "How far the authority's clock is ahead.", () => view().offsetSeconds);
   const commits = new Histogram({
     name: "postern_store_commit_seconds",
     help: "How long commits of the store took.",
@@ -150,7 +196,9 @@ export function openMetrics(): Metrics {
       admitted: (kind) => void opened[kind]++,
       refused: (at, reason) => void refused[at].set(reason, (refused[at].get(reason) ?? 0) + 1),
       ended: () => void ended++,
+      takenBack: (reason) => void takenBack.set(reason, (takenBack.get(reason) ?? 0) + 1),
     },
+    contacted: (outcome) => void contacts[outcome]++,
     follow: (given) => void (figures = given),
     scrape: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
     close: () => eventLoop.close(),

@@ -5,39 +5,32 @@
  * written to `authority.json`, so that commands with `--data` find it.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { chmodSync, existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import type { Logger } from "pino";
+import { nameAuthority } from "../shared/device-certificate.ts";
 import { refuse } from "../shared/refusal.ts";
 import { writeFileAtomically } from "./authority/atomic-file.ts";
 import { startAuthority } from "./authority/authority.ts";
 import { openCertificateAuthority } from "./authority/certificates.ts";
 import type { BrokerAddresses } from "./authority/context.ts";
-import { openGate } from "./gate/hooks.ts";
+import { watchLists } from "./authority/watch-lists.ts";
 import { defaultLimits } from "./limits.ts";
 import type { PosternLimits } from "./limits.ts";
 import { openMetrics } from "./metrics.ts";
-import { startEngine } from "./mqtt/engine.ts";
-import { durableStore } from "./mqtt/store/durable-store.ts";
+import { makeDirectory, Opened } from "./opened.ts";
 import { lockDirectory } from "./registry/database.ts";
 import { openRegistry } from "./registry/open-registry.ts";
+import { serveMqtt, type MqttPlace } from "./serve-mqtt.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 
 /** Where an installation keeps its data, and where it listens. */
-export interface PosternOptions {
+export interface PosternOptions extends MqttPlace {
   readonly dataDir: string;
   /** The name under which clients reach this machine. Default `localhost`. */
   readonly host?: string;
-  /** The address that authority and broker listen on. Default all. */
-  readonly bind?: string;
-  /** Ports; 0 takes a free one. */
+  /** The port of the authority, which listens where the broker does; 0 takes a free one. */
   readonly httpPort: number;
-  readonly mqttsPort: number;
-  readonly wssPort: number;
-  /** Plain MQTT, null for none. */
-  readonly mqttPort: number | null;
-  /** The address for plain MQTT. Default loopback. */
-  readonly mqttHost?: string;
   /** Those that are to differ from {@link defaultLimits}. */
   readonly limits?: Partial<PosternLimits>;
   readonly log: Logger;
@@ -67,18 +60,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
   const name = host.includes(":") ? `[${host}]` : host;
   makeDirectory(resolve(dataDir));
 
-  const opened: Array<() => void | Promise<void>> = [];
-  const close = async (): Promise<void> => {
-    const failures: unknown[] = [];
-    for (let step = opened.pop(); step !== undefined; step = opened.pop()) {
-      try {
-        await step();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 0) throw new AggregateError(failures, "not everything could be closed");
-  };
+  const opened = new Opened();
   try {
     opened.push(lockDirectory(dataDir));
     const metrics = openMetrics();
@@ -87,7 +69,10 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     const tls = await ca.issueServer([host]);
     const adminKeyFile = join(dataDir, "admin.key");
 
-    const identity = { issuer: "", deviceAuthorities: [ca.caCertificate] };
+    const identity = {
+      issuer: "",
+      deviceAuthorities: [{ id: nameAuthority(ca.caCertificate), certificate: ca.caCertificate }],
+    };
     const trust = createMemoryTrust(identity);
     const registry = openRegistry({ file: join(dataDir, "postern.db"), sink: trust });
     opened.push(() => registry.close());
@@ -109,27 +94,22 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     opened.push(() => authority.close());
     identity.issuer = authority.url;
 
-    const { meter } = metrics;
-    const store = durableStore({ file: join(dataDir, "mqtt.db"), limits, meter, log });
-    opened.push(() => store.close());
-    const mayKeepSession = (clientId: string): boolean => store.mayKeepSession(clientId);
-    const gate = openGate({ trust, log, limits, meter, mayKeepSession, isGuardNeeded: true });
-    opened.push(() => gate.close());
-    const engine = await startEngine({
-      gate,
-      store,
-      limits,
-      meter,
-      log,
-      tls: { cert: tls.cert, key: tls.key, ca: ca.caPem },
-      ...(options.bind !== undefined && { host: options.bind }),
-      mqttsPort: options.mqttsPort,
-      wssPort: options.wssPort,
-      mqttPort: options.mqttPort,
-      plainHost: options.mqttHost ?? "127.0.0.1",
-    });
-    opened.push(() => engine.close());
-    metrics.follow({ sessions: () => gate.sessions.size, sizes: () => store.sizes });
+    const lists = watchLists(registry, log);
+    opened.push(() => lists.close());
+    const mqttSide = await serveMqtt(
+      {
+        dataDir,
+        place: options,
+        name,
+        trust,
+        tls: { cert: tls.cert, key: tls.key, ca: ca.caPem },
+        limits,
+        metrics,
+        log,
+        figures: { lists: () => lists.read() },
+      },
+      opened,
+    );
 
     let current = tls.cert;
     const renewServerCertificate = async (): Promise<void> => {
@@ -137,7 +117,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       if (renewed.cert === current) return;
       current = renewed.cert;
       authority.renewTls(renewed);
-      engine.renewTls({ ...renewed, ca: ca.caPem });
+      mqttSide.renewTls({ ...renewed, ca: ca.caPem });
       log.info("server certificate renewed");
     };
     const renewal = setInterval(() => {
@@ -146,30 +126,26 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     renewal.unref();
     opened.push(() => clearInterval(renewal));
 
-    const mqtts = `mqtts://${name}:${engine.mqttsPort}`;
-    const wss = `wss://${name}:${engine.wssPort}`;
-    const mqtt = engine.mqttPort === null ? null : `mqtt://${options.mqttHost ?? "localhost"}:${engine.mqttPort}`;
+    const { mqtts, wss, mqtt } = mqttSide;
     Object.assign(brokers, { mqtts, wss, mqtt });
 
     const isLocal = options.bind === undefined || localAddresses.has(options.bind);
     const addresses = { url: authority.url, ...(isLocal && { local: `https://localhost:${authority.port}` }) };
     writeFileAtomically(join(dataDir, "authority.json"), `${JSON.stringify(addresses)}\n`, 0o644);
-    return { issuer: authority.url, mqtts, wss, mqtt, caFile: join(dataDir, "ca.pem"), adminKeyFile, close };
+    return {
+      issuer: authority.url,
+      mqtts,
+      wss,
+      mqtt,
+      caFile: join(dataDir, "ca.pem"),
+      adminKeyFile,
+      close: () => opened.close(),
+    };
   } catch (error) {
     // what went wrong first is what the caller is told
-    await close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
+    await opened.close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
     throw error;
   }
-}
-
-/**
- * Makes a directory that is its owner's alone, and what leads to it; one that is there is left as it is. Not node's own
- * recursive way, which does not end on a file system that lets nothing be made.
- */
-function makeDirectory(path: string): void {
-  if (existsSync(path)) return;
-  makeDirectory(dirname(path));
-  mkdirSync(path, { mode: 0o700 });
 }
 
 /** The administrator's key: made on the first run, readable by its owner alone. */

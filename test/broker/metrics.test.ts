@@ -23,6 +23,8 @@ it("starts with every series of a short list at 0, and no refusal", async () => 
     "postern_queued_messages",
     "postern_queued_bytes",
     "postern_retained_topics",
+    "postern_revoked_tokens",
+    "postern_revoked_certificates",
     ...["token", "roles", "anonymous"].map((kind) => `postern_sessions_opened_total{kind="${kind}"}`),
     ...["0", "1", "2"].map((qos) => `postern_messages_received_total{qos="${qos}"}`),
     ...["0", "1", "2"].map((qos) => `postern_messages_sent_total{qos="${qos}"}`),
@@ -44,6 +46,7 @@ describe("counts", () => {
     ['postern_sessions_opened_total{kind="roles"}', () => metrics.meter.admitted("roles")],
     ['postern_sessions_opened_total{kind="anonymous"}', () => metrics.meter.admitted("anonymous")],
     ['postern_messages_received_total{qos="1"}', () => metrics.meter.received(1)],
+    ['postern_trust_contacts_total{outcome="refused"}', () => metrics.contacted("refused")],
     ['postern_messages_sent_total{qos="2"}', () => metrics.meter.sent(2)],
     ...(["slow-reader", "waiting-full", "queue-messages", "store-bytes", "retained-of-client"] as Drop[]).map(
       (why): [string, () => void] => [
@@ -51,6 +54,7 @@ describe("counts", () => {
         () => metrics.meter.dropped(why),
       ],
     ),
+    ['postern_sessions_taken_back_total{reason="token.revoked"}', () => metrics.meter.takenBack("token.revoked")],
     [
       'postern_refusals_total{at="publish",reason="publish.topic"}',
       () => metrics.meter.refused("publish", "publish.topic"),
@@ -85,15 +89,24 @@ it("asks for sizes when it is asked", async () => {
   metrics.follow({
     sessions: () => live,
     sizes: () => ({ sessions: 1, queued: 2, queuedBytes: 3, retained: 4 }),
+    revoked: () => ({ tokens: 7, certificates: 8 }),
   });
   const read = async (): Promise<unknown[]> => {
     const at = await series();
-    const names = ["sessions", "stored_sessions", "queued_messages", "queued_bytes", "retained_topics"];
+    const names = [
+      "sessions",
+      "stored_sessions",
+      "queued_messages",
+      "queued_bytes",
+      "retained_topics",
+      "revoked_tokens",
+      "revoked_certificates",
+    ];
     return names.map((name) => at.get(`postern_${name}`));
   };
-  expect(await read()).toEqual([5, 1, 2, 3, 4]);
+  expect(await read()).toEqual([5, 1, 2, 3, 4, 7, 8]);
   live = 6;
-  expect(await read()).toEqual([6, 1, 2, 3, 4]);
+  expect(await read()).toEqual([6, 1, 2, 3, 4, 7, 8]);
 });
 
 it("says what process it is", async () => {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import mqtt, { MqttClient, type IClientOptions, type IClientPublishOptions } from "mqtt";
 import { createWebSocketStream, WebSocket } from "ws";
-import { within, type Installation } from "./fixture.ts";
+import { within, type Ready } from "./fixture.ts";
 
 export interface PeerMessage {
   readonly topic: string;
@@ -22,12 +22,15 @@ export class MqttPeer {
   /** When the connection ended, in seconds since 1970. */
   readonly closed: Promise<number>;
   isClosed = false;
+  /** Whether the broker had a session of it. */
+  isResumed = false;
   readonly #messages: PeerMessage[] = [];
   readonly #waiting = new Set<() => void>();
 
   constructor(client: MqttClient) {
     this.client = client;
     client.on("error", () => undefined);
+    client.once("connect", ({ sessionPresent }) => (this.isResumed = sessionPresent));
     client.on("message", (topic, payload) => {
       this.#messages.push({ topic, payload: payload.toString() });
       for (const resolve of this.#waiting) resolve();
@@ -86,11 +89,16 @@ export class MqttPeer {
   }
 }
 
+/** Where a broker is, and whom to trust there. */
+export interface Served {
+  readonly ready: Pick<Ready, "mqtts" | "wss" | "ca">;
+}
+
 const once1 = { reconnectPeriod: 0, protocolVersion: 4, keepalive: 0 } as const;
 
 /** Connects with a bearer token; rejects with the CONNACK code as `code`. */
 export function connectBearer(
-  { ready }: Installation,
+  { ready }: Served,
   transport: "mqtts" | "wss",
   clientId: string,
   token: string,
@@ -108,9 +116,23 @@ export function connectBearer(
   return orRefusal(new MqttPeer(client));
 }
 
+/** Connects with the certificate of an agent and nothing else. */
+export function connectCertificate(
+  { ready }: Served,
+  dir: string,
+  clientId: string,
+  options: IClientOptions = {},
+): Promise<MqttPeer> {
+  const [ca, cert, key] = [ready.ca, join(dir, "certificate.pem"), join(dir, "key.pem")].map((file) =>
+    readFileSync(file),
+  );
+  const own = { ca: ca!, cert: cert!, key: key!, clientId };
+  return orRefusal(new MqttPeer(mqtt.connect(ready.mqtts, { ...once1, ...own, ...options })));
+}
+
 /** Connects with a bound token and a signature over this connection's TLS exporter. `dir` is the folder of an agent. */
 export async function connectProof(
-  { ready }: Installation,
+  { ready }: Served,
   transport: "mqtts" | "wss",
   dir: string,
   clientId: string,
