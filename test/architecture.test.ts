@@ -7,13 +7,13 @@ import { describe, expect, test } from "vitest";
 const rooms: Readonly<Record<string, readonly string[]>> = {
   shared: [],
   agent: ["shared"],
-  "broker/trust": ["shared"],
+  "broker/trust": ["broker/sqlite", "shared"],
   "broker/gate": ["broker/trust", "shared"],
   "broker/sqlite": ["shared"],
   "broker/registry": ["broker/sqlite", "broker/trust", "shared"],
   "broker/authority": ["broker/registry", "shared"],
   "broker/mqtt": ["broker/gate", "broker/sqlite", "shared"],
-  // up.ts, embed.ts and index.ts wire the rooms together
+  // up.ts, standalone.ts, embed.ts and index.ts wire the rooms together
   broker: ["broker/authority", "broker/gate", "broker/mqtt", "broker/registry", "broker/trust", "shared"],
   cli: ["agent", "broker", "shared"],
   demo: ["agent", "cli", "shared"],

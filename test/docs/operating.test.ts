@@ -60,8 +60,10 @@ describe("the figures", () => {
   afterAll(() => metrics.close());
 
   test("are those that a scrape gives, of the same kinds and with the same labels", async () => {
-    // a series of refusals appears with its first one
+    metrics.follow({ sessions: () => 0, lists: () => new Map([["plant", true]]) });
+    // a series of refusals appears with its first one, and one of sessions that were taken back
     metrics.meter.refused("connect", "token.expired");
+    metrics.meter.takenBack("token.revoked");
     const scraped = await metrics.scrape();
     const found = [...scraped.text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => {
       const labels = new RegExp(`^${name}\\{(.*?)\\} `, "m").exec(scraped.text)?.[1] ?? "";

@@ -30,6 +30,7 @@ import {
   ticket,
 } from "./protocol-example.ts";
 import { authzInfoDump, connacks, connectDump, newsOf, newsPacketDump, subacks } from "./protocol-packets.ts";
+import { trlBlocks } from "./protocol-trl.ts";
 import { cwtShape, errorShape, grantShape, requestShape, responseShape, uncompressedShape } from "./protocol-shapes.ts";
 
 /** All blocks, by name. */
@@ -108,6 +109,7 @@ export function computeBlocks(): Map<string, string> {
     ["suback", subacks()],
     ["reasons", reasons()],
     ["limits", limits()],
+    ...trlBlocks(),
   ]);
 }
 

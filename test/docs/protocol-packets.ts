@@ -59,7 +59,12 @@ export function authzInfoDump(): string {
 
 export function newsOf(): readonly SessionNews[] {
   const refusal = Object.assign(new Refusal("token.subject"), { id: "AAECAwQFBgcI" });
-  return [{ event: "expiring", exp: now + 3600 }, { event: "renewed", exp: now + 7200 }, refusalNews(refusal)];
+  return [
+    { event: "expiring", exp: now + 3600 },
+    { event: "renewed", exp: now + 7200 },
+    { event: "changed", removed: ["home/all/#"] },
+    refusalNews(refusal),
+  ];
 }
 
 /** The packet of the first event, as the gate hands it to a connection that has subscribed. */

@@ -4,7 +4,7 @@
 import type { Shape } from "./hexdump.ts";
 
 export const grantShape: Shape = { each: { items: [{ says: "topic filter" }, { each: { says: "permission" } }] } };
-const coseKeyShape: Shape = {
+export const coseKeyShape: Shape = {
   map: {
     "1": { says: "kty: EC2" },
     "2": { says: "kid" },
