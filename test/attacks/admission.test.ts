@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import mqttPacket from "mqtt-packet";
 import { readPublicKey } from "../../shared/cose-key.ts";
-import { openFixture, userName } from "../gate/fixture.ts";
+import { AUDIENCE, openFixture, userName } from "../gate/fixture.ts";
 import type { Fixture } from "../gate/fixture.ts";
 
 let f: Fixture;
@@ -89,7 +89,11 @@ describe("a bridge's protocol level", () => {
 describe("a resumed TLS session", () => {
   it("stands for the certificate of the first, and dies with its client", async () => {
     const device = f.device();
-    f.trust.learnClient({ id: device.id, enabled: true, grants: [{ filter: "x", pub: true, sub: true }] });
+    f.trust.learnClient({
+      id: device.id,
+      enabled: true,
+      grants: [{ audience: AUDIENCE, grants: [{ filter: "x", pub: true, sub: true }] }],
+    });
     const { cert, key } = await f.certificate(device);
     const dial = async (session?: Buffer) => {
       const socket = connectTls({

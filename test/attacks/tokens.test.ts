@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { randomBytes } from "node:crypto";
 import { readPublicKey } from "../../shared/cose-key.ts";
-import { openFixture, userName } from "../gate/fixture.ts";
+import { AUDIENCE, openFixture, userName } from "../gate/fixture.ts";
 import type { Fixture } from "../gate/fixture.ts";
 import { isClientIdOf } from "../../shared/names.ts";
 
@@ -16,7 +16,11 @@ describe("a token on authz-info that is bound to another client's key", () => {
   it("does not keep that client's certificate out", async () => {
     const victim = f.device();
     const thief = f.device();
-    f.trust.learnClient({ id: victim.id, enabled: true, grants: [{ filter: "x", pub: true, sub: true }] });
+    f.trust.learnClient({
+      id: victim.id,
+      enabled: true,
+      grants: [{ audience: AUDIENCE, grants: [{ filter: "x", pub: true, sub: true }] }],
+    });
     const stranger = await f.open();
     await stranger.connect({});
     // an issuer that binds to a key on request alone (RFC 9201) may sign this

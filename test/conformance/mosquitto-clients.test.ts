@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect } from "vitest";
 import { parsePermission } from "../../shared/scope.ts";
 import { makeFolder, run, start } from "../e2e/fixture.ts";
+import { AUDIENCE } from "../gate/fixture.ts";
 import type { Outcome, Running } from "../e2e/fixture.ts";
 import { testWith } from "../peers.ts";
 import { openRoom } from "./room.ts";
@@ -228,7 +229,8 @@ describe("mosquitto_pub with a certificate", () => {
   async function certificateOf(allow: readonly string[]): Promise<string[]> {
     const { fixture } = room;
     const device = fixture.device();
-    fixture.trust.learnClient({ id: device.id, enabled: true, grants: allow.map(parsePermission) });
+    const grants = [{ audience: AUDIENCE, grants: allow.map(parsePermission) }];
+    fixture.trust.learnClient({ id: device.id, enabled: true, grants });
     const { cert, key } = await fixture.certificate(device);
     const [certFile, keyFile] = [join(folder, `${device.id}.pem`), join(folder, `${device.id}-key.pem`)];
     writeFileSync(certFile, cert);

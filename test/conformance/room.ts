@@ -61,7 +61,7 @@ export async function openRoom(): Promise<Room> {
     fixture,
     newClientId() {
       const id = `acme.c${++clients}`;
-      fixture.trust.learnClient({ id, enabled: true, grants: [] });
+      fixture.trust.learnClient({ id, enabled: true });
       return id;
     },
     newTopic: () => `t${++topics}`,

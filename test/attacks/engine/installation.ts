@@ -73,15 +73,17 @@ export async function furnishGrounds(): Promise<Grounds> {
   ensureSigningKey(registry);
   createProject(registry, project);
   const topics = [`${project}/#`];
-  createApi(registry, { project, name: "open", kind: "mqtt", topics, bearer: true });
+  createApi(registry, { project, name: "open", kind: "mqtt", topics: ["#"], bearer: true });
   createApi(registry, { project, name: "bound", kind: "mqtt", topics });
+  // a token is worth what it says, since the roles of these clients allow everything
+  createRole(registry, { project, name: "all", api: "open", permissions: [parsePermission("pubsub:#")] });
   const permissions = [parsePermission("pubsub:${project}/${name}/#")];
   createRole(registry, { project, name: "sensor", api: "bound", permissions });
 
   const clients = Array.from({ length: clientCount }, (_, i) => `m${i}`);
   const names = ["alice", "bob", ...clients];
   registry.change(() => {
-    for (const name of names) createClient(registry, { project, name, kind: "service" });
+    for (const name of names) createClient(registry, { project, name, kind: "service", roles: ["all"] });
   });
   const devices: Device[] = [];
   for (let i = 0; i < deviceCount; i++) {

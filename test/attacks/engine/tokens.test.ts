@@ -112,14 +112,14 @@ const rows: Row[] = [
   {
     name: "a renewal within the session, beside one that is not renewed",
     async attack(arena) {
-      const device = arena.device();
-      const allow = [`pubsub:${arena.at}/#`];
+      const [device, neighbour] = [arena.device(), arena.device()];
+      const allow = [`pubsub:${topicOf(device)}/#`];
       const wire = await arena.enterDevice(device, { allow, ttlSeconds: 2 });
-      await wire.subscribe([`${arena.at}/#`], 1);
+      await wire.subscribe([`${topicOf(device)}/#`], 1);
       await renew(wire, arena.token(device.id, { allow, boundTo: device.privateKey }));
-      const other = await arena.enterDevice(arena.device(), { allow, ttlSeconds: 2 });
+      const other = await arena.enterDevice(neighbour, { allow: [`sub:${topicOf(neighbour)}/#`], ttlSeconds: 2 });
       await other.closed;
-      await wire.publish(`${arena.at}/x`, "still here", { qos: 1 });
+      await wire.publish(`${topicOf(device)}/x`, "still here", { qos: 1 });
       expect((await wire.message()).payload).toBe("still here");
       return "the renewed one stays, the other is closed";
     },
@@ -140,7 +140,7 @@ const rows: Row[] = [
       ];
       const { heard } = await enterPair(arena);
       for (const [index, token] of tokens.entries()) {
-        const wire = await arena.enterDevice(device, { allow: [`pub:${arena.at}/own`] });
+        const wire = await arena.enterDevice(device, { allow: [`pub:${topicOf(device)}/own`] });
         const canary = publishFrame(`${arena.at}/canary`, { qos: 1, id: 9, payload: `canary ${index}` });
         wire.sendBytes(
           Buffer.concat([publishFrame("authz-info", { qos: 1, id: 8, payload: token }), canary, pingFrame]),
@@ -153,5 +153,10 @@ const rows: Row[] = [
     },
   },
 ];
+
+/** Where its role lets a device publish. */
+function topicOf({ id }: { readonly id: string }): string {
+  return id.replace(".", "/");
+}
 
 describeAttacks("tokens", rows);
