@@ -52,7 +52,9 @@ export function nextTokenId(r: Registry): Uint8Array {
 
 /** The number of the newest token that was given out; 0 before the first. */
 export function newestToken(r: Registry): number {
-  return numbers.get(r) ?? readNewest(r);
+  let newest = numbers.get(r);
+  if (newest === undefined) numbers.set(r, (newest = readNewest(r)));
+  return newest;
 }
 
 /** Call it in one {@link Registry.append} with the assertion that is spent and the audit row. */

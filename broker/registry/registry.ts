@@ -105,8 +105,7 @@ export function openTransactions(db: Database): Transactions {
     } finally {
       open = undefined;
     }
-    for (const tell of transaction.news) tell();
-    if (transaction.changed) for (const listener of listeners) listener();
+    tellAll([...transaction.news, ...(transaction.changed ? listeners : [])]);
     return result;
   }
 
@@ -173,6 +172,19 @@ export function openTransactions(db: Database): Transactions {
       return value;
     },
   };
+}
+
+/** What is committed is told to all, also where one of them fails. */
+function tellAll(news: readonly (() => void)[]): void {
+  const failures: unknown[] = [];
+  for (const tell of news) {
+    try {
+      tell();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The list of revoked tokens (RFC 9770): a row for each that was taken back and has not expired yet. A row goes when its
- * token expires; both are updates, which requesters follow.
+ * The list of revoked tokens (RFC 9770): a row for each that was taken back and has not expired yet. A row goes a
+ * minute after its token has expired; both are updates, which requesters follow.
  *
  * A JWT has two hashes, one for each spelling. The list that goes out has that of the spelling in which it was given out,
  * and the gate is told both, because a client may present either.
@@ -25,6 +25,11 @@ export interface RevokedToken {
   readonly exp: number;
 }
 
+/**
+ * Kept a little beyond the expiry: by the clock of a broker elsewhere, or by ours when it was set back, the token may be
+ * alive still, and would be good again.
+ */
+export const keptSeconds = 60;
 /** So many leave the list in one transaction. */
 const prunedAtOnce = 2_000;
 /** So many rows are read as one value: a value for each row would cost more than reading them. */
@@ -55,26 +60,30 @@ export function isListed(r: Registry, hash: Uint8Array): boolean {
   );
 }
 
-/** Takes off the list what has expired, in a transaction of its own. Returns whether more is due. */
+/** Takes off the list what has expired a while ago, in a transaction of its own. Returns whether more is due. */
 export function pruneRevoked(r: Registry): boolean {
-  const now = r.nowSeconds();
+  const before = r.nowSeconds() - keptSeconds;
   const isDue = statement(r.db, `SELECT 1 FROM revoked_token WHERE exp <= ? LIMIT 1`);
-  if (isDue.get(now) === undefined) return false;
+  if (isDue.get(before) === undefined) return false;
   r.change(() => {
     const removed = statement<RevokedToken>(
       r.db,
       `DELETE FROM revoked_token WHERE token_hash IN
          (SELECT token_hash FROM revoked_token WHERE exp <= ? ORDER BY exp LIMIT ${prunedAtOnce})
        RETURNING token_hash AS hash, other_hash AS otherHash, client, audience, exp`,
-    ).all(now);
+    ).all(before);
     noteUpdate(r, { removed, added: [] });
     r.afterCommit(() => r.sink.releaseTokens(packHashes(removed)));
   });
-  return isDue.get(now) !== undefined;
+  return isDue.get(before) !== undefined;
 }
 
 /** Tells the sink everything that was taken back: tokens, certificates, and the times of projects. */
 export function tellRevoked(r: Registry): void {
+  const count = statement<number>(r.db, `SELECT count(token_hash) + count(other_hash) FROM revoked_token`)
+    .pluck()
+    .get()!;
+  if (count > 0) r.sink.expectTokens(count);
   tellHashes(r, "token_hash");
   tellHashes(r, "other_hash");
   const serials = statement<string>(r.db, `SELECT serial FROM certificate WHERE revoked_at IS NOT NULL`).pluck().all();

@@ -104,7 +104,7 @@ export function getTicket(r: Registry, id: string): TicketRecord {
 
 /** Ends a ticket; who has redeemed it keeps what it got. Throws `registry.not-found`. */
 export function revokeTicket(r: Registry, id: string, actor: string = ADMIN): void {
-  r.change(() => {
+  r.changeDurably(() => {
     const { project, revoked } = getTicket(r, id);
     if (revoked) return;
     statement(r.db, `UPDATE ticket SET revoked_at = ? WHERE id = ?`).run(r.nowSeconds(), id);

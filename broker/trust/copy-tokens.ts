@@ -23,6 +23,8 @@ const dropSql = `DELETE FROM revoked_token WHERE token_hash = ?`;
 
 /** Tells the sink all that are there. */
 export function tellTokens(db: Database, sink: TrustSink): void {
+  const count = statement<number>(db, `SELECT count(*) FROM revoked_token`).pluck().get()!;
+  if (count > 0) sink.expectTokens(count);
   for (const hashes of readTokens(db)) sink.revokeTokens(hashes);
 }
 

@@ -117,6 +117,9 @@ export function createMemoryTrust(options: MemoryTrustOptions): MemoryTrust {
     forgetClient(id) {
       if (clients.delete(id)) tell({ kind: "client", id });
     },
+    expectTokens(count) {
+      if (tokens.size === 0) tokens = new HashSet(count);
+    },
     revokeTokens(hashes) {
       const added: number[] = [];
       for (const at of eachPlace(hashes)) if (tokens.addAt(hashes, at)) added.push(at);

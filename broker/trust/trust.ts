@@ -109,6 +109,8 @@ export interface TrustSink {
   forgetApi(audience: string): void;
   learnClient(client: ClientTrust): void;
   forgetClient(id: string): void;
+  /** Says before the first of them how many tokens are on the list, so that there is room for them at once. */
+  expectTokens(count: number): void;
   /** Puts tokens on the list. Hashes of 33 bytes (RFC 9770, section 4), one behind the other. */
   revokeTokens(hashes: Uint8Array): void;
   /** Takes tokens off the list, because they have expired. */

@@ -5,7 +5,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { EngineLimits } from "../../broker/mqtt/limits.ts";
-import type { Listening, Message, Question, ServerKind } from "./server.ts";
+import type { Listening, Message, Question, ServerKind, Settings } from "./server.ts";
 
 export interface Child extends Listening {
   readonly kind: ServerKind;
@@ -26,6 +26,8 @@ export interface StartOptions {
   readonly profileDir?: string | undefined;
   /** Limits of the engine that are not the default. */
   readonly limits?: Partial<EngineLimits>;
+  /** Of the authority. Default a free one. */
+  readonly httpPort?: number;
   readonly canCollect?: boolean;
 }
 
@@ -33,12 +35,14 @@ const executable = fileURLToPath(new URL("server.js", import.meta.url));
 
 /** Starts a server. */
 export async function startChild(kind: ServerKind, dataDir: string, options: StartOptions = {}): Promise<Child> {
-  const { profileDir, limits = {}, canCollect = false } = options;
+  const { profileDir, limits = {}, httpPort = 0, canCollect = false } = options;
+  const settings: Settings = { limits, httpPort };
   const profile = ["--cpu-prof", "--cpu-prof-interval=200", `--cpu-prof-dir=${profileDir}`];
   const execArgv = [...(profileDir === undefined ? [] : profile), ...(canCollect ? ["--expose-gc"] : [])];
   // what a server says at its end is not part of the tables; ours is to be heard
-  const stdio = ["ignore", "inherit", kind === "postern" ? "inherit" : "ignore", "ipc"] as const;
-  const child = fork(executable, [kind, dataDir, JSON.stringify(limits)], { execArgv, stdio: [...stdio] });
+  const isOurs = kind === "postern" || kind === "broker";
+  const stdio = ["ignore", "inherit", isOurs ? "inherit" : "ignore", "ipc"] as const;
+  const child = fork(executable, [kind, dataDir, JSON.stringify(settings)], { execArgv, stdio: [...stdio] });
   const ended = once(child, "exit");
 
   const next = async (): Promise<Message> => {

@@ -33,7 +33,7 @@ export class HttpConnection {
     return new HttpConnection(socket);
   }
 
-  /** Sends a whole request and gives back the body of its answer. Rejects for any status but 200. */
+  /** Sends a whole request and gives back the body of its answer. Rejects for any status but 2xx. */
   ask(request: Buffer): Promise<Buffer> {
     return new Promise((answer, fail) => {
       this.#asking = { answer, fail };
@@ -50,21 +50,33 @@ export class HttpConnection {
     const headEnd = this.#received.indexOf("\r\n\r\n");
     if (headEnd < 0) return;
     const head = this.#received.toString("latin1", 0, headEnd);
-    const length = Number(/^content-length: *(\d+)/im.exec(head)?.[1] ?? Number.NaN);
+    const stated = /^content-length: *(\d+)/im.exec(head)?.[1] ?? Number.NaN;
+    const length = head.startsWith("HTTP/1.1 204 ") ? 0 : Number(stated);
     const end = headEnd + 4 + length;
     if (this.#received.length < end) return;
     const body = this.#received.subarray(headEnd + 4, end);
     this.#received = this.#received.subarray(end);
     const asking = this.#asking;
     this.#asking = undefined;
-    if (head.startsWith("HTTP/1.1 200 ")) asking?.answer(body);
+    if (head.startsWith("HTTP/1.1 2")) asking?.answer(body);
     else asking?.fail(new Error(`${head.split("\r\n", 1)[0]}: ${body.toString("latin1")}`));
   }
 }
 
 /** The bytes of a POST request. */
 export function toPost(path: string, type: string, body: Uint8Array | string): Buffer {
+  return toRequest("POST", path, { "content-type": type }, body);
+}
+
+/** The bytes of a request with a body. */
+export function toRequest(
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  body: Uint8Array | string,
+): Buffer {
   const bytes = Buffer.from(body);
-  const head = [`POST ${path} HTTP/1.1`, "host: localhost", `content-type: ${type}`, `content-length: ${bytes.length}`];
+  const all = Object.entries({ host: "localhost", ...headers, "content-length": String(bytes.length) });
+  const head = [`${method} ${path} HTTP/1.1`, ...all.map(([name, value]) => `${name}: ${value}`)];
   return Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), bytes]);
 }

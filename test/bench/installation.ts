@@ -1,6 +1,7 @@
 /**
  * The installation that the benchmarks run on: a data directory as `postern up` would find it, with project `home`, one
- * device with three grants and one service with a secret; and what the load generator needs to speak as them.
+ * device with three grants (and one for the load) and one service with a secret; and what the load generator needs to speak
+ * as them.
  *
  * It is furnished before any server starts, so that nothing here costs a server anything.
  */
@@ -82,7 +83,13 @@ export async function furnishInstallation(): Promise<Installation> {
     api: "open",
     permissions: ["sub:home/+/state", "sub:home/log", "sub:home/news"].map(parsePermission),
   });
-  createClient(registry, { project: "home", name: "pi", kind: "device", roles: ["sensor"] });
+  createRole(registry, {
+    project: "home",
+    name: "bench",
+    api: "open",
+    permissions: [parsePermission(`pubsub:${BENCH_TOPICS}/#`)],
+  });
+  createClient(registry, { project: "home", name: "pi", kind: "device", roles: ["sensor", "bench"] });
   const service = createClient(registry, { project: "home", name: "board", kind: "service", roles: ["reader"] });
   const { serial, notBefore, notAfter, der } = made;
   recordCertificate(registry, { serial, clientId: DEVICE, key, notBefore, notAfter, der });

@@ -1,6 +1,7 @@
 /**
- * `npm run bench [-- sizes issue decide broker] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one run, as
- * tables on stdout. Of the section `broker` one case can be asked for: `broker:publish`, `broker:connect`, …
+ * `npm run bench [-- sizes issue decide broker revocation] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one
+ * run, as tables on stdout. Of the sections `broker` and `revocation` one case can be asked for: `broker:publish`,
+ * `revocation:latency`, …
  *
  * These are not tests and nothing fails by a time. `--quick` is for seeing that it works; its figures mean little.
  */
@@ -10,6 +11,7 @@ import { benchBroker, brokerCases, type BrokerPlan } from "./broker/broker.ts";
 import { benchDecide, type DecidePlan } from "./decide.ts";
 import { furnishInstallation, type Installation } from "./installation.ts";
 import { benchIssue } from "./issue.ts";
+import { benchRevocation, revocationCases, type RevocationPlan } from "./revocation/revocation.ts";
 import type { Plan } from "./rounds.ts";
 import { benchSizes } from "./sizes.ts";
 import { printNote } from "./table.ts";
@@ -18,6 +20,7 @@ interface Plans {
   readonly issue: Plan;
   readonly decide: DecidePlan;
   readonly broker: BrokerPlan;
+  readonly revocation: RevocationPlan;
 }
 
 const plans: Record<"full" | "quick", Plans> = {
@@ -41,6 +44,25 @@ const plans: Record<"full" | "quick", Plans> = {
       },
       latency: { rounds: 4, milliseconds: 3000, fillMilliseconds: 1500, reconnecting: 5000 },
     },
+    revocation: {
+      latency: { size: { bearer: 10_000, bound: 600, certified: 600 }, calls: 300 },
+      many: { size: { bearer: 10_000, bound: 0, certified: 0 }, clients: 1000, calls: 5 },
+      cost: {
+        lengths: [1000, 1_000_000],
+        connect: { rounds: 15, operations: 400, warmUp: 800 },
+        publish: { rounds: 15, operations: 40_000, warmUp: 40_000 },
+      },
+      feed: { size: { bearer: 1000, bound: 0, certified: 100 }, calls: 20, burst: 100 },
+      million: { length: 1_000_000, rounds: 5 },
+      start: {
+        rounds: 3,
+        views: [
+          { clients: 1, listed: 0 },
+          { clients: 10_000, listed: 0 },
+          { clients: 1, listed: 1_000_000 },
+        ],
+      },
+    },
   },
   quick: {
     issue: { rounds: 3, operations: 200, warmUp: 200 },
@@ -54,6 +76,18 @@ const plans: Record<"full" | "quick", Plans> = {
         away: { rounds: 3, operations: 2000, warmUp: 2000 },
       },
       latency: { rounds: 1, milliseconds: 500, fillMilliseconds: 500, reconnecting: 400 },
+    },
+    revocation: {
+      latency: { size: { bearer: 400, bound: 40, certified: 40 }, calls: 20 },
+      many: { size: { bearer: 400, bound: 0, certified: 0 }, clients: 100, calls: 2 },
+      cost: {
+        lengths: [1000, 100_000],
+        connect: { rounds: 3, operations: 40, warmUp: 40 },
+        publish: { rounds: 3, operations: 5000, warmUp: 5000 },
+      },
+      feed: { size: { bearer: 100, bound: 0, certified: 10 }, calls: 3, burst: 20 },
+      million: { length: 100_000, rounds: 1 },
+      start: { rounds: 1, views: [{ clients: 200, listed: 20_000 }] },
     },
   },
 };
@@ -72,13 +106,18 @@ const sections: Record<string, Section> = {
   issue: (installation) => benchIssue(installation, plan.issue, profileDir),
   decide: () => Promise.resolve(benchDecide(plan.decide)),
   broker: (installation) => benchBroker(installation, plan.broker, brokerCases, profileDir),
+  revocation: (installation) => benchRevocation(installation, plan.revocation, revocationCases, profileDir),
 };
-const parts: Record<string, Section> = Object.fromEntries(
-  brokerCases.map((name): [string, Section] => [
+const parts: Record<string, Section> = Object.fromEntries([
+  ...brokerCases.map((name): [string, Section] => [
     `broker:${name}`,
     (installation) => benchBroker(installation, plan.broker, [name], profileDir),
   ]),
-);
+  ...revocationCases.map((name): [string, Section] => [
+    `revocation:${name}`,
+    (installation) => benchRevocation(installation, plan.revocation, [name], profileDir),
+  ]),
+]);
 
 const known = { ...sections, ...parts };
 const unknown = positionals.filter((name) => !(name in known));

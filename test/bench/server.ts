@@ -3,13 +3,23 @@
  * it has used or to collect its garbage, and ended.
  */
 import { join } from "node:path";
-import { pino } from "pino";
+import { pino, type Logger } from "pino";
 import type { EngineLimits } from "../../broker/mqtt/limits.ts";
+import { startBroker } from "../../broker/standalone.ts";
 import { startPostern } from "../../broker/up.ts";
 import { startBareBroker } from "./bare-broker.ts";
 import { startBareIssuer } from "./bare-issuer.ts";
+import { readBrokerFile } from "./revocation/broker-file.ts";
 
-export type ServerKind = "postern" | "bare-issuer" | "bare-broker";
+export type ServerKind = "postern" | "broker" | "bare-issuer" | "bare-broker";
+
+/** What a server is told beside its data directory. */
+export interface Settings {
+  /** Of the engine, those that are not the default. */
+  readonly limits: Partial<EngineLimits>;
+  /** Of the authority; 0 takes a free one. */
+  readonly httpPort: number;
+}
 
 /** Where a server listens; 0 for what it does not have. */
 export interface Listening {
@@ -29,20 +39,16 @@ interface Running extends Listening {
   close(): Promise<void>;
 }
 
-type Limits = Partial<EngineLimits>;
-
-const starters: Record<ServerKind, (dataDir: string, limits: Limits) => Promise<Running>> = {
+const starters: Record<ServerKind, (dataDir: string, settings: Settings) => Promise<Running>> = {
   "bare-issuer": async (dataDir) => ({ mqttsPort: 0, mqttPort: 0, ...(await startBareIssuer(dataDir)) }),
   "bare-broker": async (dataDir) => ({ httpPort: 0, ...(await startBareBroker(dataDir)) }),
   postern: startWhole,
+  broker: startElsewhere,
 };
 
 /** All of `postern up` with its default log level, to a file, and plain MQTT on loopback. */
-async function startWhole(dataDir: string, limits: Limits): Promise<Running> {
-  const log = pino({ level: "info" }, pino.destination({ dest: join(dataDir, "postern.log"), sync: true }));
-  const ports = { httpPort: 0, mqttsPort: 0, wssPort: 0, mqttPort: 0 };
-  const postern = await startPostern({ dataDir, bind: "127.0.0.1", log, ...ports, limits });
-  const portOf = (url: string): number => Number(new URL(url).port);
+async function startWhole(dataDir: string, { limits, httpPort }: Settings): Promise<Running> {
+  const postern = await startPostern({ ...common(dataDir), httpPort, limits });
   const { issuer, mqtts, mqtt } = postern;
   return {
     httpPort: portOf(issuer),
@@ -52,12 +58,35 @@ async function startWhole(dataDir: string, limits: Limits): Promise<Running> {
   };
 }
 
+/** A broker elsewhere, with the same log level and ports. */
+async function startElsewhere(dataDir: string, { limits }: Settings): Promise<Running> {
+  const broker = await startBroker({ ...common(dataDir), identity: readBrokerFile(dataDir), limits });
+  const { mqtts, mqtt } = broker;
+  return { httpPort: 0, mqttsPort: portOf(mqtts), mqttPort: portOf(mqtt!), close: () => broker.close() };
+}
+
+function common(dataDir: string): {
+  readonly dataDir: string;
+  readonly bind: string;
+  readonly log: Logger;
+  readonly mqttsPort: number;
+  readonly wssPort: number;
+  readonly mqttPort: number;
+} {
+  const log = pino({ level: "info" }, pino.destination({ dest: join(dataDir, "postern.log"), sync: true }));
+  return { dataDir, bind: "127.0.0.1", log, mqttsPort: 0, wssPort: 0, mqttPort: 0 };
+}
+
+function portOf(url: string): number {
+  return Number(new URL(url).port);
+}
+
 function tell(message: Message): void {
   process.send?.(message);
 }
 
-const [kind, dataDir, limits] = process.argv.slice(2) as [ServerKind, string, string];
-const running = await starters[kind](dataDir, JSON.parse(limits) as Limits);
+const [kind, dataDir, settings] = process.argv.slice(2) as [ServerKind, string, string];
+const running = await starters[kind](dataDir, JSON.parse(settings) as Settings);
 process.on("message", (question: Question) => {
   if (question === "stop") {
     void running.close().then(() => process.disconnect());

@@ -46,6 +46,7 @@ export function listen(): Told {
       told.clients.set(client.id, client);
     },
     forgetClient: (id) => void told.clients.delete(id),
+    expectTokens: () => undefined,
     revokeTokens: (hashes) => eachHash(hashes, (hash) => told.tokens.add(hash)),
     releaseTokens: (hashes) => eachHash(hashes, (hash) => told.tokens.delete(hash)),
     replaceTokens: (hashes) => {

@@ -2,15 +2,18 @@
  * A load generator, alone in its process: does the jobs that its parent asks for over IPC, one at a time.
  */
 import { setPriority } from "node:os";
+import { fetchWhole } from "../revocation/fetch.ts";
 import { Crowd, type CrowdSpec } from "./crowd.ts";
 import { Deaf, type DeafSpec } from "./deaf.ts";
 import { Pair, type PairSpec, type Watched } from "./pair.ts";
 import { Swarm, type RoundOutcome, type SwarmSpec } from "./swarm.ts";
+import { Sessions, type Ended, type Revocation, type SessionsSpec } from "../revocation/sessions.ts";
 
 let swarm: Swarm | undefined;
 let crowd: Crowd | undefined;
 let pair: Pair | undefined;
 let deaf: Deaf | undefined;
+let sessions: Sessions | undefined;
 
 /** What may be asked. */
 const jobs = {
@@ -56,6 +59,22 @@ const jobs = {
   beginWatch: (): void => pair!.begin(),
   finishWatch: (): Promise<Watched> => pair!.finish(),
   closePair: (): void => pair!.close(),
+
+  openSessions: async (spec: SessionsSpec, atATime: number): Promise<void> => {
+    sessions = await Sessions.open(spec, atATime);
+  },
+  revoke: (revocations: readonly Revocation[], pauseMs: number): Promise<Ended[]> =>
+    sessions!.revoke(revocations, pauseMs),
+  closeSessions: (): void => sessions!.close(),
+
+  /** Asks for something large. */
+  fetchWhole,
+
+  /** Of this process, user and system, since it started. */
+  cpuMicroseconds: (): number => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  },
 };
 
 /** The jobs, for whoever asks. */
