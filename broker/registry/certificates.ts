@@ -150,6 +150,14 @@ export function liveCertificateKeys(r: Registry, clientId: string, nowSeconds: n
   return [...keys.values()];
 }
 
+/** Tells the sink which certificates of ours were taken back. */
+export function tellRevokedCertificates(r: Registry): void {
+  const serials = statement<string>(r.db, `SELECT serial FROM certificate WHERE revoked_at IS NOT NULL`).pluck().all();
+  if (serials.length === 0) return;
+  const authority = ownAuthorityId(r);
+  r.sink.revokeCertificates(serials.map((serial) => nameCertificate({ authority, serial })));
+}
+
 interface HeldKey {
   readonly key: PublicKey;
   readonly notBefore: number;

@@ -12,11 +12,11 @@ import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
 import type { ClientTrust } from "../trust/trust.ts";
 import { grantsByApi } from "./grants.ts";
-import { newestToken } from "./issued.ts";
+import { newestToken, type TokenSelection } from "./issued.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { noteChange } from "./trust-changes.ts";
-import { listSelected, type TokenSelection } from "./unlisted.ts";
+import { listSelected } from "./unlisted.ts";
 
 /** The three kinds of clients; a device has a key, the others a secret. */
 export type ClientKind = "device" | "service" | "app";

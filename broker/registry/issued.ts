@@ -35,6 +35,16 @@ export interface IssuedRow {
   readonly exp: number;
 }
 
+/**
+ * Which tokens died: those of a client up to the number `bound`; those that a key signed, whatever the bound; those of a
+ * project's clients that were issued before the time `bound`.
+ */
+export interface TokenSelection {
+  readonly kind: "client" | "key" | "project";
+  readonly name: string;
+  readonly bound: number;
+}
+
 /** With each new row at most this many old ones go. */
 const prunedAtOnce = 2;
 const numbers = new WeakMap<Registry, number>();

@@ -3,11 +3,13 @@
  */
 import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
+import { tellRevokedCertificates } from "./certificates.ts";
 import { tellClients } from "./clients.ts";
 import { openDatabase } from "./database.ts";
 import { tellAuthorities } from "./device-authorities.ts";
+import { tellProjects } from "./projects.ts";
 import { openTransactions, type Registry } from "./registry.ts";
-import { tellRevoked } from "./revoked-tokens.ts";
+import { tellRevokedTokens } from "./revoked-tokens.ts";
 import { tellSigningKeys } from "./signing-keys.ts";
 import { beginRun } from "./trust-changes.ts";
 
@@ -34,7 +36,9 @@ export function openRegistry(options: RegistryOptions): Registry {
     tellSigningKeys(registry);
     tellApis(registry);
     tellClients(registry);
-    tellRevoked(registry);
+    tellProjects(registry);
+    tellRevokedTokens(registry);
+    tellRevokedCertificates(registry);
     tellAuthorities(registry);
   } catch (error) {
     db.close();

@@ -7,9 +7,9 @@ import { assertSlug } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
+import type { TokenSelection } from "./issued.ts";
 import type { Registry } from "./registry.ts";
 import { noteChange } from "./trust-changes.ts";
-import type { TokenSelection } from "./unlisted.ts";
 
 /** A project on record. */
 export interface Project {

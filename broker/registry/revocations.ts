@@ -10,12 +10,12 @@ import { inspectToken, toToken, verifyToken, type VerifiedToken } from "../../sh
 import { ADMIN, audit } from "./audit.ts";
 import { revokeCertificate } from "./certificates.ts";
 import { disableClient } from "./clients.ts";
-import { findIssued } from "./issued.ts";
+import { findIssued, type TokenSelection } from "./issued.ts";
 import { revokeTokensBefore } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { isListed, type RevokedToken } from "./revoked-tokens.ts";
 import { findSigningKey, revokeSigningKey } from "./signing-keys.ts";
-import { listSelected, type TokenSelection } from "./unlisted.ts";
+import { listSelected } from "./unlisted.ts";
 
 /** What is to be taken back. */
 export interface Wish {

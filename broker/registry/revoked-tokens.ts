@@ -5,11 +5,8 @@
  * A JWT has two hashes, one for each spelling. The list that goes out has that of the spelling in which it was given out,
  * and the gate is told both, because a client may present either.
  */
-import { nameCertificate } from "../../shared/device-certificate.ts";
 import { HASH_BYTES } from "../../shared/trl.ts";
 import { statement } from "../sqlite/database.ts";
-import { ownAuthorityId } from "./device-authorities.ts";
-import { tellProjects } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { noteUpdate } from "./trl-updates.ts";
 
@@ -78,20 +75,14 @@ export function pruneRevoked(r: Registry): boolean {
   return isDue.get(before) !== undefined;
 }
 
-/** Tells the sink everything that was taken back: tokens, certificates, and the times of projects. */
-export function tellRevoked(r: Registry): void {
+/** Tells the sink all tokens on the list. */
+export function tellRevokedTokens(r: Registry): void {
   const count = statement<number>(r.db, `SELECT count(token_hash) + count(other_hash) FROM revoked_token`)
     .pluck()
     .get()!;
   if (count > 0) r.sink.expectTokens(count);
   tellHashes(r, "token_hash");
   tellHashes(r, "other_hash");
-  const serials = statement<string>(r.db, `SELECT serial FROM certificate WHERE revoked_at IS NOT NULL`).pluck().all();
-  if (serials.length > 0) {
-    const authority = ownAuthorityId(r);
-    r.sink.revokeCertificates(serials.map((serial) => nameCertificate({ authority, serial })));
-  }
-  tellProjects(r);
 }
 
 /** A million rows take about 0.1 s this way, because the hashes of many rows cross from SQLite as one value. */

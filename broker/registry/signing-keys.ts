@@ -12,9 +12,9 @@ import { createSigner, type Signer } from "../../shared/es256.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { ADMIN, audit, ITSELF } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
+import type { TokenSelection } from "./issued.ts";
 import type { Registry } from "./registry.ts";
 import { noteChange } from "./trust-changes.ts";
-import type { TokenSelection } from "./unlisted.ts";
 
 /** A key of the issuer, its public half. */
 export interface SigningKey {

@@ -6,19 +6,9 @@
  * is a row, so that a restart goes on where it was.
  */
 import { statement } from "../sqlite/database.ts";
-import { listIssued, type IssuedRow } from "./issued.ts";
+import { listIssued, type IssuedRow, type TokenSelection } from "./issued.ts";
 import type { Registry } from "./registry.ts";
 import { listTokens, type RevokedToken } from "./revoked-tokens.ts";
-
-/**
- * Which tokens died: those of a client up to the number `bound`; those that a key signed, whatever the bound; those of a
- * project's clients that were issued before the time `bound`.
- */
-export interface TokenSelection {
-  readonly kind: "client" | "key" | "project";
-  readonly name: string;
-  readonly bound: number;
-}
 
 /** So many rows of `issued` are looked at in one transaction. */
 const sliceLength = 1_000;
