@@ -141,7 +141,7 @@ export function openMetrics(): Metrics {
   );
 
   gauge("postern_sessions", "Live sessions.", () => figures.sessions());
-  gauge("postern_revoked_tokens", "Tokens on the list of revoked ones.", () => figures.revoked?.().tokens ?? 0);
+  gauge("postern_revoked_tokens", "Hashes of revoked tokens.", () => figures.revoked?.().tokens ?? 0);
   gauge(
     "postern_revoked_certificates",
     "Certificates on the list of revoked ones.",

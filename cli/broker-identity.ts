@@ -209,8 +209,10 @@ function isInTime(held: Held, clock: ServerClock): boolean {
 }
 
 function readOwn({ certificatePem, caPem }: Held, clock: ServerClock): BrokerCertificate {
-  const authorities = [new X509Certificate(caPem)];
-  return readBrokerCertificate(new X509Certificate(certificatePem), authorities, clock.nowSeconds());
+  const certificate = new X509Certificate(certificatePem);
+  // it was good when it came: a clock that says that it is not yet is behind
+  const nowSeconds = Math.max(clock.nowSeconds(), Date.parse(certificate.validFrom) / 1000);
+  return readBrokerCertificate(certificate, [new X509Certificate(caPem)], nowSeconds);
 }
 
 function carries(certificatePem: string, host: string): boolean {

@@ -12,6 +12,7 @@ interface Certificate {
   readonly not_before: number;
   readonly not_after: number;
   readonly revoked_at: number | null;
+  readonly status: "good" | "held" | "revoked";
 }
 
 interface ListOptions {
@@ -38,7 +39,7 @@ export function define(noun: Command): void {
             client: ({ client }) => client,
             from: ({ not_before }) => formatTime(not_before),
             until: ({ not_after }) => formatTime(not_after),
-            revoked: ({ revoked_at }) => (revoked_at === null ? "no" : formatTime(revoked_at)),
+            status: ({ status, revoked_at }) => (revoked_at === null ? status : `revoked ${formatTime(revoked_at)}`),
           },
           "no certificates",
         ),

@@ -21,6 +21,8 @@ export type Dialect = "oauth" | "v1" | "v1-client" | "est" | "trl";
 /** Answers a request with what was thrown. */
 export type ErrorAnswer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
 
+const BEARER_CHALLENGE = 'Bearer realm="postern"';
+
 const fastifyReasons: Readonly<Record<string, Reason>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: "request.too-large",
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "request.media-type",
@@ -80,7 +82,9 @@ function answerOauth(refusal: Refusal, request: FastifyRequest, reply: FastifyRe
   const { http, oauth, says } = oauthMeaning(refusal.reason);
   const description = `${says} (id ${refusal.id})`;
   void reply.code(http).header("pragma", "no-cache");
-  if (http === 401 && request.headers.authorization !== undefined) challenge(reply, BASIC_CHALLENGE);
+  if (http === 401 && request.headers.authorization !== undefined) {
+    challenge(reply, refusal.reason === "admin.key" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
+  }
   if (isCbor(request)) {
     void reply.type(ACE_CBOR).send(Buffer.from(encodeTokenError(oauth, description)));
   } else {
@@ -96,7 +100,7 @@ function answerProblem(
 ): void {
   const { http, says } = meaningOf(refusal.reason);
   const mayKnow = dialect === "v1" && http !== 401 && refusal.reason !== "internal";
-  if (http === 401) challenge(reply, dialect === "v1" ? 'Bearer realm="postern"' : BASIC_CHALLENGE);
+  if (http === 401) challenge(reply, dialect === "v1" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
   const problem = {
     type: mayKnow ? `urn:postern:refusal:${refusal.reason}` : "about:blank",
     title: says,
@@ -117,7 +121,7 @@ function answerEst(refusal: Refusal, reply: FastifyReply): void {
 /** What RFC 9770 has a number for is told by that number alone; the rest has a sentence and an id (RFC 9290). */
 function answerTrl(refusal: Refusal, reply: FastifyReply): void {
   const { http, says } = meaningOf(refusal.reason);
-  if (http === 401) challenge(reply, refusal.reason === "admin.key" ? 'Bearer realm="postern"' : BASIC_CHALLENGE);
+  if (http === 401) challenge(reply, refusal.reason === "admin.key" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
   const problem =
     refusal instanceof TrlRefusal
       ? { error: refusal.error, ...(refusal.cursor !== undefined && { cursor: refusal.cursor }) }

@@ -37,6 +37,8 @@ export interface AuthorityLimits {
   readonly connections: number;
   /** From the first byte of a request to the last. */
   readonly requestMs: number;
+  /** A connection on which nothing moves any more, in either direction; longer than anybody is held for news. */
+  readonly silenceMs: number;
 }
 
 /** What applies where an authority is told nothing else. */
@@ -48,6 +50,7 @@ export const defaultLimits: AuthorityLimits = {
   certificateDays: 90,
   connections: 10_000,
   requestMs: 20_000,
+  silenceMs: 120_000,
 };
 
 /** What the routes share. */

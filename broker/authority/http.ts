@@ -25,7 +25,7 @@ import { registerRegistryRoutes } from "./registry-routes.ts";
 import { registerRevokeRoute } from "./revoke-route.ts";
 import { registerSelfRoute } from "./self-route.ts";
 import { registerTrlRoute } from "./trl-route.ts";
-import { openWaitingRoom, type WaitingRoom } from "./waiting-room.ts";
+import { openWaitingRooms, type WaitingRooms } from "./waiting-room.ts";
 
 /** The server, made and not yet listening. */
 export interface HttpServer {
@@ -62,8 +62,8 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
       createErrorAnswer(context, dialectOf(request.url))(error, request, reply);
     },
   });
-  const room = openWaitingRoom(context.registry);
-  registerRoutes(app, context, room);
+  const rooms = openWaitingRooms(context.registry);
+  registerRoutes(app, context, rooms);
   await app.ready();
   const sockets = trackSockets(server);
   return {
@@ -75,7 +75,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
     },
     renewTls: (renewed) => server.setSecureContext(secureContext(context, renewed)),
     close: async () => {
-      room.close();
+      rooms.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       const timer = setTimeout(() => sockets.forEach((socket) => socket.destroy()), graceMs);
@@ -88,7 +88,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
   };
 }
 
-function registerRoutes(app: FastifyInstance, context: AuthorityContext, room: WaitingRoom): void {
+function registerRoutes(app: FastifyInstance, context: AuthorityContext, rooms: WaitingRooms): void {
   takeNoBodies(app);
   app.setErrorHandler(createErrorAnswer(context, "oauth"));
   app.setNotFoundHandler((request, reply) => {
@@ -116,7 +116,7 @@ function registerRoutes(app: FastifyInstance, context: AuthorityContext, room: W
     registerEstRoutes(inner, context);
   });
   scope("trl", (inner) => {
-    registerTrlRoute(inner, context, room);
+    registerTrlRoute(inner, context, rooms);
   });
   scope("v1-client", (inner) => {
     registerSelfRoute(inner, context);
@@ -134,7 +134,8 @@ function notFound(
   path: string,
   reply: { header(name: string, value: string): unknown },
 ): unknown {
-  const allowed = methods.filter((method) => app.hasRoute({ url: path, method }));
+  const allowed: string[] = methods.filter((method) => app.hasRoute({ url: path, method }));
+  if (allowed.includes("GET")) allowed.push("HEAD");
   try {
     if (allowed.length === 0) refuse("request.not-found");
     reply.header("allow", allowed.join(", "));
@@ -158,6 +159,8 @@ function createTlsServer(context: AuthorityContext, credential: ServerCredential
     noDelay: true,
   });
   server.maxConnections = context.limits.connections;
+  // who asks for something long and never reads it would keep it in memory
+  server.timeout = context.limits.silenceMs;
   server.on("secureConnection", notePeerCertificate);
   server.on("tlsClientError", (error, socket) => {
     context.log.debug({ remote: socket.remoteAddress, error: error.message }, "tls handshake failed");

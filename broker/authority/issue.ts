@@ -100,6 +100,7 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
       clientId: client.id,
       audience: api.audience,
       kid: signer.kid,
+      issuedAt: now,
       exp,
     };
     registry.append(() => {

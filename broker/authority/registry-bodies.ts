@@ -184,6 +184,9 @@ export const answered = {
     not_after: seconds,
     expires: z.iso.datetime(),
     revoked_at: seconds.nullable(),
+    status: z
+      .enum(["good", "held", "revoked"])
+      .meta({ description: "held: its client is disabled; says nothing of its dates" }),
   }),
   SigningKey: z.object({
     kid: z.string(),
@@ -251,6 +254,7 @@ export function toCertificate(record: CertificateRecord): Answer<"Certificate"> 
     not_after: record.notAfter,
     expires: expiry(record.notAfter).expires,
     revoked_at: record.revokedAt,
+    status: record.status,
   };
 }
 

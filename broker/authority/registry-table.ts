@@ -58,7 +58,10 @@ export const routes: readonly Route[] = [
   one(`${project}/roles/:role`, "Role", ({ registry }, p) => body.toRole(getRole(registry, p.project, p.role))),
   change("PUT", `${project}/roles/:role`, "RoleContents", "Role", ({ registry }, p, b) => {
     const contents = { ...b, permissions: body.readPermissions(b.permissions) };
-    return body.toRole(updateRole(registry, { ...contents, project: p.project, name: p.role }));
+    // taking rights back survives a power cut
+    return registry.changeDurably(() =>
+      body.toRole(updateRole(registry, { ...contents, project: p.project, name: p.role })),
+    );
   }),
 
   create(`${project}/clients`, "NewClient", "Client", "name", ({ registry }, p, b) => {

@@ -20,7 +20,7 @@ import { isKnown, toTag } from "./entity-tag.ts";
 import { readWait } from "./prefer.ts";
 import { queryTrl, TrlRefusal, type DiffResult, type FullResult } from "./trl-query.ts";
 import { identifyRequester, type TrlRequester } from "./trl-requester.ts";
-import type { WaitEnd, WaitingRoom } from "./waiting-room.ts";
+import type { WaitEnd, WaitingRooms } from "./waiting-room.ts";
 
 /** What holds at this moment. */
 interface Found {
@@ -36,7 +36,7 @@ interface Found {
 }
 
 /** Registers `GET /revoke/trl`. */
-export function registerTrlRoute(scope: FastifyInstance, context: AuthorityContext, room: WaitingRoom): void {
+export function registerTrlRoute(scope: FastifyInstance, context: AuthorityContext, rooms: WaitingRooms): void {
   const assertAdmin = createAdminCheck(context.adminKey);
   const look = (request: FastifyRequest): Found => {
     return find(context, identifyRequester(context, assertAdmin, request), request);
@@ -44,7 +44,7 @@ export function registerTrlRoute(scope: FastifyInstance, context: AuthorityConte
   scope.get(trlPath, async (request, reply) => {
     let found = look(request);
     const seconds = readWait(request.headers.prefer);
-    const held = isNew(found, request) ? undefined : await hold(room, found, seconds, reply);
+    const held = isNew(found, request) ? undefined : await hold(rooms, found, seconds, request);
     if (held === "gone") return reply.hijack();
     if (held !== undefined) found = look(request);
     if (held !== undefined || isNew(found, request)) applied(reply, seconds);
@@ -95,12 +95,18 @@ function isNew({ result, trust, tag, isKnown }: Found, request: FastifyRequest):
 }
 
 /** Holds the request if it asks for that and there is room; beyond the bounds it is answered at once (RFC 7240, section 2). */
-function hold(room: WaitingRoom, found: Found, seconds: number, reply: FastifyReply): Promise<WaitEnd> | undefined {
+function hold(
+  { followers, clients }: WaitingRooms,
+  found: Found,
+  seconds: number,
+  request: FastifyRequest,
+): Promise<WaitEnd> | undefined {
   if (seconds === 0) return undefined;
-  return room.enter({
-    requester: found.requester.name,
+  const { name, mayFollow } = found.requester;
+  return (mayFollow ? followers : clients).enter({
+    requester: name,
     milliseconds: seconds * 1000,
-    response: reply.raw,
+    socket: request.raw.socket,
     hasNews: () => found.hasNews(),
   });
 }

@@ -4,7 +4,7 @@
  * Everybody is asked once after each turn in which the registry changed. Whoever hangs up leaves, and when the authority
  * closes all are let go at once.
  */
-import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Registry } from "../registry/registry.ts";
 
 /** Why the waiting ended. */
@@ -20,8 +20,8 @@ export interface WaitingLimits {
 export interface Wait {
   readonly requester: string;
   readonly milliseconds: number;
-  /** What is held; a peer that goes closes it. */
-  readonly response: ServerResponse;
+  /** What the request came on; a peer that goes closes it. */
+  readonly socket: Socket;
   /** Asked after each change; cheap. */
   hasNews(): boolean;
 }
@@ -34,7 +34,15 @@ export interface WaitingRoom {
   close(): void;
 }
 
-/** What applies. Every broker has one request waiting; a thousand are a quarter of a megabyte. */
+/** Two rooms, because clients are many and must not take the places of brokers, which have to hear of everything at once. */
+export interface WaitingRooms {
+  /** For brokers and the administrator. */
+  readonly followers: WaitingRoom;
+  readonly clients: WaitingRoom;
+  close(): void;
+}
+
+/** What applies to each room. Every broker has one request waiting; a thousand are a quarter of a megabyte. */
 export const waitingLimits: WaitingLimits = { total: 1000, perRequester: 8 };
 
 interface Waiter {
@@ -42,10 +50,25 @@ interface Waiter {
   end(why: WaitEnd): void;
 }
 
-/** Opens the room on a registry. */
+/** Opens the rooms of an authority. */
+export function openWaitingRooms(registry: Registry): WaitingRooms {
+  const [followers, clients] = [openWaitingRoom(registry), openWaitingRoom(registry)];
+  return {
+    followers,
+    clients,
+    close() {
+      followers.close();
+      clients.close();
+    },
+  };
+}
+
+/** Opens a room on a registry. */
 export function openWaitingRoom(registry: Registry, limits: WaitingLimits = waitingLimits): WaitingRoom {
   const waiters = new Set<Waiter>();
   const perRequester = new Map<string, number>();
+  /** A response that waits for its turn on a connection is not told of the end of it, so the connection is listened to. */
+  const perSocket = new WeakMap<Socket, Set<Waiter>>();
   let isAsking = false;
   let isClosed = false;
 
@@ -66,13 +89,25 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
     else perRequester.set(requester, now);
   }
 
+  /** Those of one connection; all of them leave when it closes. */
+  function waitersOn(socket: Socket): Set<Waiter> {
+    const known = perSocket.get(socket);
+    if (known !== undefined) return known;
+    const those = new Set<Waiter>();
+    perSocket.set(socket, those);
+    socket.once("close", () => {
+      for (const waiter of those) waiter.end("gone");
+    });
+    return those;
+  }
+
   return {
     enter(wait) {
-      const { requester, response, milliseconds } = wait;
+      const { requester, socket, milliseconds } = wait;
       const isFull = waiters.size >= limits.total || (perRequester.get(requester) ?? 0) >= limits.perRequester;
       if (isClosed || isFull) return undefined;
       return new Promise((resolve) => {
-        const leave = (): void => waiter.end("gone");
+        const beside = waitersOn(socket);
         const timer = setTimeout(() => waiter.end("time"), milliseconds);
         const waiter: Waiter = {
           wait,
@@ -80,14 +115,14 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
             if (!waiters.delete(waiter)) return;
             count(requester, -1);
             clearTimeout(timer);
-            response.off("close", leave);
+            beside.delete(waiter);
             resolve(why);
           },
         };
         waiters.add(waiter);
         count(requester, 1);
-        response.once("close", leave);
-        if (response.destroyed) leave();
+        beside.add(waiter);
+        if (socket.destroyed) waiter.end("gone");
       });
     },
     close() {

@@ -29,6 +29,8 @@ export interface CertificateRecord {
   readonly issuedAt: number;
   /** When it was taken back; null while it was not. */
   readonly revokedAt: number | null;
+  /** `held`: its client is disabled. One of a deleted client is as good as revoked. Says nothing of its dates. */
+  readonly status: "good" | "held" | "revoked";
 }
 
 /** A certificate to be recorded. Times in seconds. */
@@ -176,5 +178,9 @@ function readHeldKeys(r: Registry, clientId: string, nowSeconds: number): HeldKe
 
 const select = `
   SELECT serial, client AS clientId, key_thumbprint AS keyThumbprint, not_before AS notBefore, not_after AS notAfter,
-    ticket AS ticketId, issued_at AS issuedAt, revoked_at AS revokedAt
+    ticket AS ticketId, issued_at AS issuedAt, revoked_at AS revokedAt,
+    CASE WHEN revoked_at IS NOT NULL THEN 'revoked' ELSE coalesce((
+      SELECT CASE WHEN deleted_at IS NOT NULL THEN 'revoked' WHEN enabled = 0 THEN 'held' ELSE 'good' END FROM client AS holder
+      WHERE holder.project = substr(certificate.client, 1, instr(certificate.client, '.') - 1)
+        AND holder.name = substr(certificate.client, instr(certificate.client, '.') + 1)), 'good') END AS status
   FROM certificate`;

@@ -12,7 +12,7 @@ import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
 import type { ClientTrust } from "../trust/trust.ts";
 import { grantsByApi } from "./grants.ts";
-import { newestToken, type TokenSelection } from "./issued.ts";
+import { nextBound, type TokenSelection } from "./issued.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { noteChange } from "./trust-changes.ts";
@@ -130,9 +130,9 @@ export function setClientEnabled(r: Registry, id: string, enabled: boolean, acto
  * within a change. Throws `registry.not-found`.
  */
 export function disableClient(r: Registry, id: string, actor: string = ADMIN): TokenSelection | undefined {
-  const { project, name, enabled } = getClient(r, id);
+  const { project, name, enabled, tokensAfter } = getClient(r, id);
   if (!enabled) return undefined;
-  const bound = newestToken(r);
+  const bound = nextBound(r, tokensAfter);
   statement(
     r.db,
     `UPDATE client SET enabled = 0, disabled_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
@@ -157,8 +157,8 @@ export function setClientRoles(r: Registry, id: string, roles: readonly string[]
 /** Leaves the name taken and nothing else; takes back what {@link setClientEnabled} does. Throws `registry.not-found`. */
 export function deleteClient(r: Registry, id: string, actor: string = ADMIN): void {
   r.change(() => {
-    const { project, name } = getClient(r, id);
-    const bound = newestToken(r);
+    const { project, name, tokensAfter } = getClient(r, id);
+    const bound = nextBound(r, tokensAfter);
     statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
     statement(
       r.db,

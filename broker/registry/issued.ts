@@ -14,6 +14,8 @@ export interface IssuedToken {
   readonly clientId: string;
   readonly audience: string;
   readonly kid: string;
+  /** Its `iat`, in seconds; default now. */
+  readonly issuedAt?: number | undefined;
   /** In seconds. */
   readonly exp: number;
   /** Of the key that it is bound to; absent for a bearer token. */
@@ -67,6 +69,16 @@ export function newestToken(r: Registry): number {
   return newest;
 }
 
+/**
+ * A number up to which all tokens are that were given out, and none that will be; beyond the one of the last time, also where
+ * none was given out since: by that it shows that something was taken back once more. Call it within a change.
+ */
+export function nextBound(r: Registry, before: number): number {
+  const bound = Math.max(newestToken(r), before + 1);
+  r.afterCommit(() => numbers.set(r, Math.max(newestToken(r), bound)));
+  return bound;
+}
+
 /** Call it in one {@link Registry.append} with the assertion that is spent and the audit row. */
 export function recordIssued(r: Registry, token: IssuedToken): void {
   const [hash, other] = token.hashes;
@@ -89,7 +101,7 @@ export function recordIssued(r: Registry, token: IssuedToken): void {
       token.audience,
       token.kid,
       token.keyThumbprint ?? null,
-      now,
+      token.issuedAt ?? now,
       token.exp,
     );
   });

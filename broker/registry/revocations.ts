@@ -6,7 +6,7 @@
  * tokens is written out beside them, in one update.
  */
 import { Refusal, refuse } from "../../shared/refusal.ts";
-import { inspectToken, toToken, verifyToken, type VerifiedToken } from "../../shared/token.ts";
+import { everyHash, inspectToken, toToken, tokenHashes, verifyToken } from "../../shared/token.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { revokeCertificate } from "./certificates.ts";
 import { disableClient } from "./clients.ts";
@@ -81,17 +81,19 @@ export function revokeToken(r: Registry, token: RevokedToken, actor: string): bo
  * by our signature. Throws `token.*`, `cose.*`, `cbor.*`.
  */
 export function readLiveToken(r: Registry, presented: string | Uint8Array, issuer: string): RevokedToken {
-  const { hashes } = inspectToken(presented);
-  const known = hashes.map((hash) => findIssued(r, Buffer.from(hash, "hex"))).find((row) => row !== undefined);
+  inspectToken(presented);
+  const known = everyHash(toToken(presented))
+    .map((hash) => findIssued(r, Buffer.from(hash, "hex")))
+    .find((row) => row !== undefined);
   if (known !== undefined) return known.exp > r.nowSeconds() ? known : refuse("token.expired");
-  return toRevoked(
-    verifyToken(presented, {
-      issuer,
-      keyFor: (kid) => findSigningKey(r, kid),
-      isAudience: () => true,
-      nowSeconds: r.nowSeconds(),
-    }),
-  );
+  const { claims } = verifyToken(presented, {
+    issuer,
+    keyFor: (kid) => findSigningKey(r, kid),
+    isAudience: () => true,
+    nowSeconds: r.nowSeconds(),
+  });
+  const [hash, otherHash] = tokenHashes(presented).map((hex) => Buffer.from(hex, "hex"));
+  return { hash: hash!, otherHash: otherHash ?? null, client: claims.sub, audience: claims.aud, exp: claims.exp };
 }
 
 /** A hash is told from a token by its form: no token of ours is 66 hex digits that start with 01. */
@@ -114,11 +116,6 @@ function findToken(r: Registry, text: string, issuer: string): RevokedToken {
     if (error instanceof Refusal) refuse("registry.not-found", `no such token that is alive (${error.reason})`);
     throw error;
   }
-}
-
-function toRevoked({ claims, hashes }: VerifiedToken): RevokedToken {
-  const [hash, otherHash] = hashes.map((hex) => Buffer.from(hex, "hex"));
-  return { hash: hash!, otherHash: otherHash ?? null, client: claims.sub, audience: claims.aud, exp: claims.exp };
 }
 
 function auditToken(r: Registry, token: RevokedToken, actor: string): RevokedToken {

@@ -6,6 +6,7 @@ import { startListWork } from "../../broker/authority/list-work.ts";
 import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
 import { nextTokenId, recordIssued } from "../../broker/registry/issued.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
+import { keptSeconds } from "../../broker/registry/revoked-tokens.ts";
 import { NOW, openFarm, type Fixture } from "../registry/fixture.ts";
 
 const lines: Record<string, unknown>[] = [];
@@ -63,7 +64,7 @@ test("what a change leaves is listed after it, and a turn of others comes betwee
 test("what has expired leaves the list after the next change", async () => {
   const { r, clock } = openDisabled(1_000);
   stop = startListWork(r, log);
-  clock.now = NOW + 100;
+  clock.now = NOW + 100 + keptSeconds;
   createClient(r, { project: "farm", name: "other", kind: "device" });
   await until(() => listed(r) === 0);
   expect(r.db.prepare(`SELECT count(*) FROM unlisted`).pluck().get()).toBe(0);

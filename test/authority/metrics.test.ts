@@ -43,7 +43,7 @@ it.each<[who: string, headers: Record<string, string>, reason: string]>([
 
 it("is only read", async () => {
   const answer = await at.call("/metrics", { method: "POST", headers: { authorization: "Bearer admin-key" } });
-  expect([answer.status, answer.headers["allow"]]).toEqual([405, "GET"]);
+  expect([answer.status, answer.headers["allow"]]).toEqual([405, "GET, HEAD"]);
 });
 
 describe("an authority that nobody counts for", () => {

@@ -104,7 +104,21 @@ describe("takes back", () => {
       expect(at.reason()).toBe("assertion.signature");
     }
     const listed = body(await at.call(`/v1/certificates?client=${device.id}`, { headers: admin }));
-    expect(listed).toMatchObject({ items: [{ revoked_at: at.clock.now }] });
+    expect(listed).toMatchObject({ items: [{ revoked_at: at.clock.now, status: "revoked" }] });
+  });
+
+  test("certificates are listed as what they are worth", async () => {
+    const statusOf = async (): Promise<unknown> => {
+      const listed = body(await at.call(`/v1/certificates?client=${device.id}`, { headers: admin }));
+      return (listed as { items: { status: string }[] }).items[0]!.status;
+    };
+    expect(await statusOf()).toBe("good");
+    setClientEnabled(at.registry, device.id, false);
+    expect(await statusOf()).toBe("held");
+    setClientEnabled(at.registry, device.id, true);
+    expect(await statusOf()).toBe("good");
+    deleteClient(at.registry, device.id);
+    expect(await statusOf()).toBe("revoked");
   });
 
   test("a client, a key, and the tokens of a project in one call", async () => {

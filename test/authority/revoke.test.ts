@@ -261,6 +261,11 @@ describe("another's token", () => {
   });
 });
 
+test("asks whoever comes with a Bearer key for another one", async () => {
+  const answer = await revoke(FORM, { token: "a" }, { headers: { authorization: "Bearer x" } });
+  expect(answer.headers["www-authenticate"]).toBe('Bearer realm="postern"');
+});
+
 describe("refuses", () => {
   test.each<[string, () => Promise<Answer>, number, string]>([
     ["nobody", () => revoke(FORM, { token: "a" }), 401, "credential.missing"],

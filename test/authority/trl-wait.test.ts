@@ -1,6 +1,5 @@
 /** Being held until there is news (RFC 7240): what wakes a caller, what answers it at once, and how many may wait. */
 import { once } from "node:events";
-import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { connect } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -8,6 +7,7 @@ import { readWait } from "../../broker/authority/prefer.ts";
 import { openWaitingRoom, type Wait, type WaitingRoom } from "../../broker/authority/waiting-room.ts";
 import { setClientEnabled } from "../../broker/registry/clients.ts";
 import { createProject } from "../../broker/registry/projects.ts";
+import { keptSeconds } from "../../broker/registry/revoked-tokens.ts";
 import { openFixture as openRegistryFixture } from "../registry/fixture.ts";
 import { basic, type Answer, type Call } from "./fixture.ts";
 import { ADMIN, hashes, makeBroker, named, openTrlFixture, read, revoke, type TrlFixture } from "./trl-fixture.ts";
@@ -116,7 +116,7 @@ describe("a held request", () => {
   test("learns of what has expired by then", async () => {
     revoke(at, ["brief", "plant.pi", "plant.tele", 10]);
     const { answer } = await held("?diff=0&cursor=0", { as: at.pi }, 1);
-    at.clock.now += 10;
+    at.clock.now += 10 + keptSeconds;
     expect(hashes(read(await answer).diffSet![0]!.removed)).toEqual(named("brief"));
   });
 
@@ -203,7 +203,7 @@ describe("the waiting room", () => {
     return {
       requester,
       milliseconds: 60_000,
-      response: new ServerResponse(new IncomingMessage(new Socket())),
+      socket: new Socket(),
       hasNews,
     };
   };
@@ -213,7 +213,7 @@ describe("the waiting room", () => {
     const first = wait("a");
     const entered = [first, wait("a"), wait("a"), wait("b"), wait("c")].map((one) => room.enter(one));
     expect(entered.map((one) => one !== undefined)).toEqual([true, true, false, true, false]);
-    first.response.emit("close");
+    first.socket.emit("close");
     expect(await entered[0]).toBe("gone");
     expect(room.enter(wait("c"))).toBeDefined();
   });

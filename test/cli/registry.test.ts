@@ -145,7 +145,7 @@ describe("taking back", () => {
     expect(await installation.run(`cert revoke ${serial}`)).toEqual(done(`revoked certificate ${serial}\n`));
     expect(await installation.run(`cert revoke ${serial}`)).toEqual(done(`revoked before: certificate ${serial}\n`));
     const listed = await installation.run("cert list");
-    expect(listed.stdout).toMatch(new RegExp(`^serial +client +from +until +revoked\n${serial} .* ${time}\n$`));
+    expect(listed.stdout).toMatch(new RegExp(`^serial +client +from +until +status\n${serial} .* revoked ${time}\n$`));
   });
 
   it("a signing key, after which another one signs", async () => {

@@ -183,6 +183,7 @@ function limits(): string {
     ["certification request", authorityLimits.csrBytes, "bytes of DER"],
     ["HTTP request, first byte to last", authorityLimits.requestMs, "ms"],
     ["HTTP connections", authorityLimits.connections, "at a time"],
+    ["HTTP connection on which nothing moves", authorityLimits.silenceMs, "ms"],
     ["device certificate", authorityLimits.certificateDays, "days"],
     ["assertion, life", authorityLimits.assertionSeconds, "s"],
   ];

@@ -128,7 +128,7 @@ function constants(): string {
     ["MAX_DIFF_BATCH", trlConstants.maxDiffBatch, "updates in one answer"],
     ["MAX_INDEX", trlConstants.maxIndex, "highest index of an update"],
     ["longest wait", MAX_WAIT_SECONDS, "s"],
-    ["waiting", waitingLimits.total, "requests in all"],
+    ["waiting", waitingLimits.total, "requests of clients, and as many of brokers and administrators"],
     ["waiting", waitingLimits.perRequester, "requests of one caller"],
   ];
   return rows.map(([what, value, unit]) => `${what.padEnd(16)} ${String(value).padStart(10)} ${unit}`).join("\n");

@@ -22,10 +22,12 @@ import {
 import { updatesOf, type TrlView } from "../../broker/registry/trl-updates.ts";
 import { readChanges } from "../../broker/registry/trust-changes.ts";
 import { listRest } from "../../broker/registry/unlisted.ts";
+import { fromBase64url, toBase64url } from "../../shared/base64url.ts";
 import type { Claims } from "../../shared/claims.ts";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import { mintCwt } from "../../shared/cwt.ts";
 import { nameAuthority } from "../../shared/device-certificate.ts";
+import { twinOf } from "../../shared/es256.ts";
 import { mintJwt } from "../../shared/jwt.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { presentToken, tokenHashes } from "../../shared/token.ts";
@@ -164,6 +166,19 @@ describe("a token", () => {
     expect(listed(r)).toEqual([token.hashes[0]]);
     expect([...told.tokens].toSorted()).toEqual(token.hashes.toSorted());
     expect(revoke(r, { tokens: [token.text] })).toEqual(none);
+  });
+
+  it.each<["cwt" | "jwt", { jwt?: true }]>([
+    ["cwt", {}],
+    ["jwt", { jwt: true }],
+  ])("is the one on record, where it comes with the other form of its signature: %s", (_, format) => {
+    const { r } = open();
+    const token = mint(r, "farm.pi", format);
+    const at = format.jwt ? token.text.lastIndexOf(".") + 1 : 0;
+    const bytes = fromBase64url(token.text.slice(at));
+    const twin = Buffer.concat([bytes.subarray(0, -64), twinOf(bytes.subarray(-64))]);
+    expect(revoke(r, { tokens: [token.text.slice(0, at) + toBase64url(twin)] })).toEqual({ ...none, tokens: 1 });
+    expect(listed(r)).toEqual([token.hashes[0]]);
   });
 
   it.each<[string, string, Reason]>([
