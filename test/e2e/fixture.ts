@@ -157,6 +157,8 @@ export interface Running {
   readonly stdout: Lines;
   readonly stderr: Lines;
   readonly isRunning: boolean;
+  /** Of the process. */
+  readonly pid: number;
   signal(name: NodeJS.Signals): void;
   /** Ctrl-C, as a terminal sends it: to the program and all it started. Needs `ownGroup`. */
   interruptGroup(): void;
@@ -198,6 +200,7 @@ export function start(program: string, args: readonly string[], options: StartOp
     get isRunning() {
       return child.exitCode === null && child.signalCode === null;
     },
+    pid: child.pid ?? 0,
     signal: (signal) => void child.kill(signal),
     interruptGroup: () => void process.kill(-child.pid!, "SIGINT"),
     stop() {
@@ -255,15 +258,17 @@ export interface InstallationOptions {
   readonly folder?: string;
   readonly ports?: Ports;
   readonly logLevel?: string;
+  /** More words of the command line. */
+  readonly words?: string;
 }
 
 /** Starts `postern up` on free ports, and waits until it is ready. */
 export async function openInstallation(options: InstallationOptions = {}): Promise<Installation> {
-  const { folder = makeFolder(), ports = { http: 0, mqtts: 0, wss: 0 }, logLevel = "info" } = options;
+  const { folder = makeFolder(), ports = { http: 0, mqtts: 0, wss: 0 }, logLevel = "info", words = "" } = options;
   const dataDir = join(folder, "data");
   const up = startPostern(
     `up --json --data ${dataDir} --log-level ${logLevel} ` +
-      `--http-port ${ports.http} --mqtts-port ${ports.mqtts} --wss-port ${ports.wss}`,
+      `--http-port ${ports.http} --mqtts-port ${ports.mqtts} --wss-port ${ports.wss}${words === "" ? "" : ` ${words}`}`,
   );
   const ready = (await up.stdout.json({ event: "ready" }, slowStartMs).catch((error: unknown) => {
     throw new Error(`postern up did not start: ${up.stderr.text}`, { cause: error });
