@@ -44,6 +44,8 @@ export interface MqttOptions {
   readonly nowSeconds?: () => number;
   /** Answers requests on the port of the WebSockets that are none. Default: 426. */
   readonly pages?: RequestListener;
+  /** See the engine. */
+  readonly beforeServing?: () => Promise<void>;
 }
 
 /** The addresses it took, as URLs. */
@@ -77,6 +79,7 @@ export async function serveMqtt(options: MqttOptions, opened: Opened): Promise<M
     mqttPort: place.mqttPort,
     plainHost: place.mqttHost ?? "127.0.0.1",
     pages: options.pages,
+    beforeServing: options.beforeServing,
   });
   opened.push(() => engine.close());
   metrics.follow({

@@ -19,8 +19,8 @@ import { serveMqtt, type MqttPlace } from "./serve-mqtt.ts";
 import { openPages } from "./standalone-pages.ts";
 import { openCopy } from "./trust/copy.ts";
 import { openFeedClock } from "./trust/feed-clock.ts";
-import { followAuthority, type Feed } from "./trust/feed.ts";
-import type { FeedLimits } from "./trust/feed-limits.ts";
+import { followAuthority } from "./trust/feed.ts";
+import { defaultFeedLimits, type FeedLimits } from "./trust/feed-limits.ts";
 import { createMemoryTrust } from "./trust/memory-trust.ts";
 
 /** A certificate and its key, PEM. The certificate is for a server and for a client: listeners and the feed show it. */
@@ -58,6 +58,9 @@ export interface StandaloneOptions extends MqttPlace {
   readonly log: Logger;
 }
 
+/** How long a start with a view that is fresh waits for what is new: not at all where the authority is known to be away. */
+const freshViewMilliseconds = 2000;
+
 /** A running broker. Addresses are URLs. */
 export interface Standalone {
   readonly mqtts: string;
@@ -86,28 +89,34 @@ export async function startBroker(options: StandaloneOptions): Promise<Standalon
     const metrics = openMetrics();
     opened.push(() => metrics.close());
 
-    let feed: Feed | undefined;
-    const isStale = (): boolean => feed?.isStale ?? true;
     const issuer = identity.authority;
+    const { maxStalenessSeconds = defaultFeedLimits.maxStalenessSeconds } = options;
+    const isStale = (): boolean => clock.ageSeconds > maxStalenessSeconds;
     const trust = createMemoryTrust({ issuer, isStale });
     const copy = openCopy({ file: join(dataDir, "trust.db"), issuer, trust, log });
     opened.push(() => copy.close());
     const clock = openFeedClock(log, copy.remembered);
-    const { maxStalenessSeconds } = options;
-    const following = followAuthority({
-      authority: { url: issuer, caPem: identity.caPem, credential: () => identity.current() },
-      copy,
-      clock,
-      log,
-      limits: { ...options.feed, ...(maxStalenessSeconds !== undefined && { maxStalenessSeconds }) },
-      contact: (outcome) => metrics.contacted(outcome),
-    });
-    opened.push(() => following.close());
-    feed = following;
-    if (isStale()) {
+    /** What comes while nobody follows it would be lost on the sessions that are stored. */
+    const follow = async (): Promise<void> => {
+      let unheard: (() => void) | undefined;
+      const isUnheard = new Promise<void>((resolve) => (unheard = resolve));
+      const following = followAuthority({
+        authority: { url: issuer, caPem: identity.caPem, credential: () => identity.current() },
+        copy,
+        clock,
+        log,
+        limits: { ...options.feed, maxStalenessSeconds },
+        contact: (outcome) => {
+          metrics.contacted(outcome);
+          if (outcome !== "heard" && outcome !== "lost") unheard?.();
+        },
+      });
+      opened.push(() => following.close());
       const { firstViewMilliseconds = 10_000 } = options;
-      await Promise.race([following.first, delay(firstViewMilliseconds, undefined, { ref: false })]);
-    }
+      const milliseconds = isStale() ? firstViewMilliseconds : Math.min(firstViewMilliseconds, freshViewMilliseconds);
+      const enough = isStale() ? [] : [isUnheard];
+      await Promise.race([following.first, delay(milliseconds, undefined, { ref: false }), ...enough]);
+    };
 
     const mqtt = await serveMqtt(
       {
@@ -124,6 +133,7 @@ export async function startBroker(options: StandaloneOptions): Promise<Standalon
           trust: () => ({ ageSeconds: clock.ageSeconds, isStale: isStale(), offsetSeconds: clock.offsetSeconds }),
         },
         pages: openPages(metrics, isStale),
+        beforeServing: follow,
       },
       opened,
     );

@@ -16,6 +16,8 @@ export interface Signer {
 
 /** Length of r‖s. */
 export const SIGNATURE_BYTES = 64;
+/** The number of points of P-256 (SEC 2, section 2.4.2). */
+const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
 /** A signer on node:crypto. Throws `key.type` or `key.curve` for a key that is not P-256. */
 export function createSigner(kid: string, privateKey: KeyObject): Signer {
@@ -28,4 +30,17 @@ export function createSigner(kid: string, privateKey: KeyObject): Signer {
 export function verifyEs256(key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== SIGNATURE_BYTES) return false;
   return verify("sha256", message, { key: key.keyObject, dsaEncoding: "ieee-p1363" }, signature);
+}
+
+/**
+ * The other signature that is as good: r‖(n − s). Anybody makes it of the one, without the key, so that what was signed has
+ * two forms, and whoever knows it by a hash of all its bytes must know both. Of what is no signature by its length, itself.
+ */
+export function twinOf(signature: Uint8Array): Uint8Array {
+  if (signature.length !== SIGNATURE_BYTES) return signature;
+  const s = BigInt(`0x${Buffer.from(signature.subarray(SIGNATURE_BYTES / 2)).toString("hex")}`);
+  const other = BigInt.asUintN(256, order - s)
+    .toString(16)
+    .padStart(SIGNATURE_BYTES, "0");
+  return Buffer.concat([signature.subarray(0, SIGNATURE_BYTES / 2), Buffer.from(other, "hex")]);
 }

@@ -11,6 +11,7 @@ import { readCwtClaims, readJwtClaims, type Claims } from "./claims.ts";
 import { verifySign1 } from "./cose.ts";
 import type { PublicKey } from "./cose-key.ts";
 import { readCwt } from "./cwt.ts";
+import { SIGNATURE_BYTES, twinOf } from "./es256.ts";
 import { isSignedBy, readJwt } from "./jwt.ts";
 import { Refusal, refuse } from "./refusal.ts";
 import type { Grant } from "./scope.ts";
@@ -24,7 +25,7 @@ export interface Token {
   readonly bytes: Uint8Array;
 }
 
-/** A token that passed every check. `hashes` are hexadecimal: one for a CWT, two for a JWT. */
+/** A token that passed every check. `hashes` are all under which it may be listed: see {@link everyHash}. */
 export interface VerifiedToken {
   readonly format: TokenFormat;
   readonly kid: string;
@@ -79,7 +80,7 @@ export function verifyToken(presented: string | Uint8Array, expected: TokenExpec
   if (claims.exp <= expected.nowSeconds) refuse("token.expired");
   if (claims.iat > latest || (claims.nbf ?? 0) > latest) refuse("token.not-yet-valid");
   if (!expected.isAudience(claims.aud)) refuse("token.audience");
-  return { format: token.format, kid: read.kid, claims, grants: grantsOf(claims), hashes: hashesOf(token) };
+  return { format: token.format, kid: read.kid, claims, grants: grantsOf(claims), hashes: everyHash(token) };
 }
 
 /** Decodes without verifying anything. */
@@ -104,9 +105,17 @@ export function inspectToken(presented: string | Uint8Array): {
   };
 }
 
-/** The RFC 9770 hashes of a token, hexadecimal: both spellings of a JWT, since a client may present either. */
+/** The RFC 9770 hashes of a token, hexadecimal: of a JWT both spellings, since a client may present either. */
 export function tokenHashes(presented: string | Uint8Array): string[] {
   return hashesOf(toToken(presented));
+}
+
+/**
+ * The hashes of a signed token and of its twin, which has the other form of the signature: who presents the one may have been
+ * given the other. Those of the token itself come first.
+ */
+export function everyHash(token: Token): string[] {
+  return [...hashesOf(token), ...hashesOf(withOtherSignature(token))];
 }
 
 interface Unverified {
@@ -135,6 +144,17 @@ function grantsOf(claims: Claims): readonly Grant[] {
 function hashesOf(token: Token): string[] {
   const encoded = hash(toBase64url(token.bytes));
   return token.format === "cwt" ? [encoded] : [hash(presentToken(token)), encoded];
+}
+
+/** In the frame of either format the signature stands last. */
+function withOtherSignature({ format, bytes }: Token): Token {
+  if (format === "jwt") {
+    const text = presentToken({ format, bytes });
+    const end = text.lastIndexOf(".") + 1;
+    return { format, bytes: Buffer.from(text.slice(0, end) + toBase64url(twinOf(fromBase64url(text.slice(end))))) };
+  }
+  const twin = twinOf(bytes.subarray(-SIGNATURE_BYTES));
+  return { format, bytes: Buffer.concat([bytes.subarray(0, -SIGNATURE_BYTES), twin]) };
 }
 
 /** `0x01 ‖ SHA-256(ASCII)` (RFC 6920, suite 1). */

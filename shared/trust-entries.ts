@@ -51,6 +51,8 @@ export interface TrustPart {
   readonly cursor: string;
   readonly more: boolean;
   readonly entries: readonly TrustEntry[];
+  /** Entries of a kind that is not known here, which were left out: an authority may be newer than its brokers. */
+  readonly unknown?: number;
 }
 
 /** In the order of their numbers. */
@@ -68,16 +70,24 @@ export function encodeTrust({ isReset, cursor, more, entries }: TrustPart): Uint
 /** Reads the part. Throws `cbor.*`. */
 export function decodeTrust(bytes: Uint8Array): TrustPart {
   const [isReset, cursor, more, entries] = asTuple(decode(bytes, { maxBytes: bytes.length, maxItems }), 4);
-  const part: TrustPart = {
-    isReset: asBoolean(isReset),
-    cursor: asName(cursor),
-    more: asBoolean(more),
-    entries: asArray(entries).map((item) => withinCbor(() => fromItem(item))),
-  };
+  const items = asArray(entries).map((item) => {
+    const entry = isOfLaterKind(item) ? undefined : withinCbor(() => fromItem(item));
+    return { item, entry };
+  });
+  const head = { isReset: asBoolean(isReset), cursor: asName(cursor), more: asBoolean(more) };
+  const known = items.flatMap(({ entry }) => entry ?? []);
   // keys and scopes have several forms, of which this is to be the one that we write
-  if (Buffer.compare(encodeTrust(part), bytes) !== 0)
+  const written = items.map(({ item, entry }) => (entry === undefined ? item : toItem(entry)));
+  if (Buffer.compare(encode([head.isReset, head.cursor, head.more, written]), bytes) !== 0)
     refuse("cbor.not-deterministic", "another form of a key or a scope");
-  return part;
+  const unknown = items.length - known.length;
+  return { ...head, entries: known, ...(unknown > 0 && { unknown }) };
+}
+
+/** Refusing it would keep all that comes with it and after it from being heard. */
+function isOfLaterKind(item: Cbor): boolean {
+  const [kind] = asTuple(item, 3);
+  return asNumber(kind) >= kinds.length;
 }
 
 function toItem(entry: TrustEntry): Cbor {
@@ -104,7 +114,7 @@ function toAuthority({ der, needsList, listEndsAt }: AuthorityState): Cbor {
 
 function fromItem(item: Cbor): TrustEntry {
   const [number, named, state] = asTuple(item, 3);
-  const kind = kinds[asNumber(number)] ?? refuse("cbor.type", "an entry of an unknown kind");
+  const kind = kinds[asNumber(number)]!;
   const name = asName(named);
   const ifThere = <T>(read: (state: Cbor | undefined) => T): T | undefined =>
     state === null ? undefined : read(state);

@@ -34,11 +34,26 @@ interface Kept {
 export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): AuthzInfo {
   const kept = new BoundedMap<string, Kept>(capacity);
 
-  const keep = (presented: Uint8Array, token: VerifiedToken, confirmation: Confirmation): void => {
-    const name = nameOf(token.claims.sub, confirmation);
+  /** What is kept, if it would still be accepted; else it is kept no longer. */
+  const read = (name: string, subject: string, nowSeconds: number): VerifiedToken | undefined => {
     const known = kept.get(name);
-    if (known !== undefined && known.issuedAt > token.claims.iat) return;
-    kept.set(name, { presented: Uint8Array.from(presented), issuedAt: token.claims.iat });
+    if (known === undefined) return undefined;
+    try {
+      const token = tokens.verify(known.presented, nowSeconds);
+      assertNotTakenBack(trust, { subject, token }, nowSeconds);
+      return token;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      kept.delete(name);
+      return undefined;
+    }
+  };
+  const keep = (presented: Uint8Array, token: VerifiedToken, confirmation: Confirmation, nowSeconds: number): void => {
+    const { sub: subject, iat } = token.claims;
+    const name = nameOf(subject, confirmation);
+    // one that was taken back is in nobody's way
+    if ((kept.get(name)?.issuedAt ?? 0) > iat && read(name, subject, nowSeconds) !== undefined) return;
+    kept.set(name, { presented: Uint8Array.from(presented), issuedAt: iat });
   };
 
   return {
@@ -46,7 +61,7 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
       const token = tokens.verify(presented, nowSeconds);
       const confirmation = token.claims.cnf ?? refuse("token.unbound");
       assertNotTakenBack(trust, { subject: token.claims.sub, token }, nowSeconds);
-      keep(presented, token, confirmation);
+      keep(presented, token, confirmation, nowSeconds);
       return token;
     },
     renewal(session, presented, nowSeconds) {
@@ -56,23 +71,15 @@ export function openAuthzInfo(trust: Trust, tokens: Tokens, capacity: number): A
       assertNotTakenBack(trust, { subject: token.claims.sub, token, certificate }, nowSeconds);
       if (token.claims.sub !== session.admission.subject) refuse("token.subject", "of another client");
       if (!session.holds(token.claims.cnf)) refuse("token.key-changed");
-      if (token.claims.cnf !== undefined) keep(presented, token, token.claims.cnf);
+      if (token.claims.cnf !== undefined) keep(presented, token, token.claims.cnf, nowSeconds);
       return token;
     },
     find(certificate, nowSeconds) {
       const { clientId, key, sha256 } = certificate;
       const names = [nameOf(clientId, { kind: "key", key }), nameOf(clientId, { kind: "certificate", sha256 })];
       for (const name of names) {
-        const known = kept.get(name);
-        if (known === undefined) continue;
-        try {
-          const token = tokens.verify(known.presented, nowSeconds);
-          assertNotTakenBack(trust, { subject: clientId, token }, nowSeconds);
-          return token;
-        } catch (error) {
-          if (!(error instanceof Refusal)) throw error;
-          kept.delete(name);
-        }
+        const token = read(name, clientId, nowSeconds);
+        if (token !== undefined) return token;
       }
       return undefined;
     },

@@ -90,6 +90,8 @@ export interface Gate {
   onTakenBack(listener: TakenBackListener): () => void;
   /** Whether the client that this MQTT client id belongs to is gone or disabled, for whoever starts with what it had stored. */
   isTakenBack(clientId: string): boolean;
+  /** Whether what is known is too old to go by: then nobody new is admitted. */
+  readonly isStale: boolean;
   /** Which retained messages go, for whoever goes on with a purge that had begun. */
   purgesOf(kind: TakenBack["kind"]): Purges;
   /** Stops the timers and the listening to trust. Connections are for the broker to close. */
@@ -213,6 +215,9 @@ export function openGate(options: GateOptions): Gate {
     },
     onTakenBack: (listener) => takenBack.on(listener),
     isTakenBack: (clientId) => isOwnerTakenBack(trust, clientId),
+    get isStale() {
+      return trust.isStale;
+    },
     purgesOf: (kind) => openPurges(trust, kind),
     mayStore(client, filter) {
       const session = sessions.of(client);

@@ -22,6 +22,7 @@ import type { EngineMeter } from "./meter.ts";
 import { durableStore } from "./store/durable-store.ts";
 import type { Store } from "./store/durable-store.ts";
 import { fireStoredWills } from "./stored-wills.ts";
+import { catchUpTakenBack } from "./taken-back.ts";
 
 /** Ports: 0 takes a free one, null or absent opens none. */
 export interface EngineOptions {
@@ -41,6 +42,8 @@ export interface EngineOptions {
   readonly limits?: Partial<EngineLimits> | undefined;
   readonly meter?: EngineMeter | undefined;
   readonly log?: Logger | undefined;
+  /** Waited for when what is taken back is followed, before a stored will is published and before anybody is let in. */
+  readonly beforeServing?: (() => Promise<void>) | undefined;
 }
 
 /** A running broker, with the ports it took. */
@@ -90,6 +93,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   };
 
   try {
+    await options.beforeServing?.();
+    catchUpTakenBack(broker, gate);
     await fireStoredWills(broker, gate, log);
     const mqttsPort = await open(options.mqttsPort, (port) => listenTls(tls, { port, host }, door));
     const wssPort = await open(options.wssPort, (port) => listenWebSocket(tls, { port, host }, door));

@@ -18,7 +18,7 @@ import { storeOf } from "./pieces.ts";
  */
 export function followTakenBack(broker: EngineBroker, gate: Gate): void {
   const store = storeOf(broker.persistence);
-  store?.takeBack({ isTakenBack: (clientId) => gate.isTakenBack(clientId), purgesOf: (kind) => gate.purgesOf(kind) });
+  catchUpTakenBack(broker, gate);
 
   const stop = gate.onTakenBack((event) => {
     const { kind, subject, purges } = event;
@@ -27,6 +27,14 @@ export function followTakenBack(broker: EngineBroker, gate: Gate): void {
     store?.purgeRetained(subject, kind, purges);
   });
   broker.once("closed", stop);
+}
+
+/** Does so with what was taken back while nobody followed, as far as it is known by now. */
+export function catchUpTakenBack(broker: object, gate: Gate): void {
+  storeOf((broker as EngineBroker).persistence)?.takeBack({
+    isTakenBack: (clientId) => gate.isTakenBack(clientId),
+    purgesOf: (kind) => gate.purgesOf(kind),
+  });
 }
 
 function end(gate: Gate, session: Session, event: TakenBack): void {

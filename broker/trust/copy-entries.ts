@@ -21,15 +21,11 @@ export type Telling = (sink: TrustSink) => void;
 export type Reading = "plain" | "restored";
 
 /** Tells the sink all that is there. */
-export function tellEntries(db: Database, sink: TrustSink): void {
+export function tellEntries(db: Database, sink: TrustSink, log: Logger): void {
   for (const row of statement<AuthorityRow>(db, `SELECT * FROM device_authority`).all()) {
-    sink.learnAuthority(
-      toDeviceAuthority(row.id, {
-        der: row.der,
-        needsList: row.needs_list === 1,
-        ...(row.list_ends_at !== null && { listEndsAt: row.list_ends_at }),
-      }),
-    );
+    const { id, der, needs_list: needsList, list_ends_at: endsAt } = row;
+    const state = { der, needsList: needsList === 1, ...(endsAt !== null && { listEndsAt: endsAt }) };
+    if (isReadable(id, state, log)) sink.learnAuthority(toDeviceAuthority(id, state));
   }
   for (const row of statement<KeyRow>(db, `SELECT * FROM signing_key WHERE is_revoked = 0`).all()) {
     sink.learnKey(row.kid, readSpki(row.spki!));
@@ -95,7 +91,19 @@ export function writeEntry(db: Database, entry: TrustEntry, generation: number, 
     }
   }
   const { id, authority } = entry;
-  return authority === undefined ? drop(db, "device_authority", id) : writeAuthority(db, id, authority, generation);
+  if (authority !== undefined && isReadable(id, authority, log)) return writeAuthority(db, id, authority, generation);
+  return drop(db, "device_authority", id);
+}
+
+/** Who issues certificates with one that cannot be read here is nobody, and keeps nothing else from being heard. */
+function isReadable(id: string, state: AuthorityState, log: Logger): boolean {
+  try {
+    toDeviceAuthority(id, state);
+    return true;
+  } catch (error) {
+    log.error({ err: error, authority: id }, "a device authority cannot be read: its certificates are refused");
+    return false;
+  }
 }
 
 /** Drops what a reading from the beginning that is over has not told of. */
@@ -150,7 +158,6 @@ function writeKey(
 }
 
 function writeAuthority(db: Database, id: string, state: AuthorityState, generation: number): Telling | undefined {
-  // throws before anything is written
   const authority = toDeviceAuthority(id, state);
   const known = statement<AuthorityRow>(db, `SELECT * FROM device_authority WHERE id = ?`).get(id);
   const row = [state.der, state.needsList ? 1 : 0, state.listEndsAt ?? null] as const;

@@ -48,19 +48,25 @@ export interface Replaced {
 
 /**
  * Makes the tokens those of a full list, in steps between which other work gets its turn: each is a transaction of its own and
- * true by itself, and what was begun is done again when the process ends on the way. `turn` may throw to give up.
+ * true by itself, and what was begun is done again when the process ends on the way. `turn` may throw to give up. `isAhead`: what
+ * the trust knows need not be on the disk.
  */
 export async function replaceTokens(
   db: Database,
   trust: MemoryTrust,
   list: Uint8Array,
-  options: { readonly reading: Reading; readonly nowSeconds: number; readonly turn: () => Promise<void> },
+  options: {
+    readonly reading: Reading;
+    readonly nowSeconds: number;
+    readonly turn: () => Promise<void>;
+    readonly isAhead: boolean;
+  },
 ): Promise<Replaced> {
-  const { reading, nowSeconds, turn } = options;
+  const { reading, nowSeconds, turn, isAhead } = options;
   const fresh: number[] = [];
   for (let from = 0; from < list.length; from += READ * HASH_BYTES) {
     const end = Math.min(from + READ * HASH_BYTES, list.length);
-    for (let at = from; at < end; at += HASH_BYTES) if (!trust.isListed(list, at)) fresh.push(at);
+    for (let at = from; at < end; at += HASH_BYTES) if (isAhead || !trust.isListed(list, at)) fresh.push(at);
     await turn();
   }
   const order = roughlySorted(list, fresh);

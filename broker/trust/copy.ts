@@ -7,12 +7,14 @@
  * is on it is true by itself. The file belongs to one issuer; with another one it starts empty.
  */
 import type { Logger } from "pino";
+import { Refusal } from "../../shared/refusal.ts";
 import type { TrlPatch, TrustPart } from "../../shared/trl.ts";
 import { openFile, statement } from "../sqlite/database.ts";
 import { sweepEntries, tellEntries, writeEntry, type Reading, type Telling } from "./copy-entries.ts";
 import { copySchema } from "./copy-schema.ts";
-import { dropKept, replaceTokens, tellTokens, writePatches } from "./copy-tokens.ts";
+import { dropKept, replaceTokens, tellTokens, writePatches, type Replaced } from "./copy-tokens.ts";
 import type { MemoryTrust } from "./memory-trust.ts";
+import { takeBackUnwritten } from "./unwritten.ts";
 
 /** Where the copy is, whose it is, and what it fills. */
 export interface CopyOptions {
@@ -74,7 +76,17 @@ export interface Copy {
 }
 
 /** Opens the copy and tells the trust all that is in it. Throws `registry.invalid` for a file it cannot use. */
-export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
+export function openCopy(options: CopyOptions): Copy {
+  try {
+    return openReadable(options);
+  } catch (error) {
+    if (error instanceof Refusal && error.reason === "registry.invalid") throw error;
+    const why = `${options.file} cannot be read (${(error as Error).message}): move it away, and all is read from the authority`;
+    throw new Refusal("registry.invalid", why);
+  }
+}
+
+function openReadable({ file, issuer, trust, log }: CopyOptions): Copy {
   const db = openFile(file, copySchema);
   const commit = (work: () => readonly Telling[]): void => {
     for (const tell of db.transaction(work).immediate()) tell(trust);
@@ -93,6 +105,9 @@ export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
       statement(db, `UPDATE follower SET generation = generation + 1`).run();
       begin(reading);
     }
+    if (part.unknown !== undefined) {
+      log.warn({ entries: part.unknown }, "the authority tells of what this release does not know: it is left out");
+    }
     const generation = statement<number>(db, `SELECT generation FROM follower`).pluck().get()!;
     const tellings = part.entries.flatMap((entry) => writeEntry(db, entry, generation, log) ?? []);
     const { sweep } = statement<FollowerRow>(db, `SELECT sweep FROM follower`).get()!;
@@ -110,6 +125,13 @@ export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
     statement(db, sql).run({ reading });
   };
 
+  /** Whether the trust was told of what is not on the disk. */
+  let isAhead = false;
+  const heed = (patches: readonly TrlPatch[], told: ToldTrust | undefined): void => {
+    isAhead = true;
+    takeBackUnwritten(trust, patches, told?.part.entries ?? []);
+  };
+
   let place: Place;
   try {
     const known = statement<string>(db, `SELECT issuer FROM follower`).pluck().get();
@@ -121,7 +143,7 @@ export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
       }).immediate();
     }
     place = readPlace();
-    tellEntries(db, trust);
+    tellEntries(db, trust, log);
     tellTokens(db, trust);
   } catch (error) {
     db.close();
@@ -143,12 +165,17 @@ export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
       statement(db, sql).run(notedAt, ageSeconds, authorityAt, offsetSeconds);
     },
     takeUpdates(patches, cursor, told) {
-      commit(() => {
-        const tellings: Telling[] = writePatches(db, patches);
-        statement(db, `UPDATE follower SET trl_cursor = ?`).run(cursor);
-        if (told !== undefined) tellings.push(...writeTrust(told));
-        return tellings;
-      });
+      try {
+        commit(() => {
+          const tellings: Telling[] = writePatches(db, patches);
+          statement(db, `UPDATE follower SET trl_cursor = ?`).run(cursor);
+          if (told !== undefined) tellings.push(...writeTrust(told));
+          return tellings;
+        });
+      } catch (error) {
+        heed(patches, told);
+        throw error;
+      }
     },
     async takeList({ hashes, cursor }, told, nowSeconds, signal) {
       const isRestored = told !== undefined && told.part.isReset && told.sent !== "";
@@ -157,17 +184,24 @@ export function openCopy({ file, issuer, trust, log }: CopyOptions): Copy {
         await new Promise(setImmediate);
         signal?.throwIfAborted();
       };
-      const replaced = await replaceTokens(db, trust, hashes, { reading, nowSeconds, turn });
-      const dropped = dropKept(db, trust, nowSeconds);
-      commit(() => {
-        const tellings = told === undefined ? [] : writeTrust(told);
-        statement(db, `UPDATE follower SET trl_cursor = ?, list = 'no'`).run(cursor);
-        return tellings;
-      });
-      const counts = { revoked: trust.revokedTokens, ...replaced, dropped };
+      let counts: Replaced & { readonly revoked: number; readonly dropped: number };
+      try {
+        const replaced = await replaceTokens(db, trust, hashes, { reading, nowSeconds, turn, isAhead });
+        const dropped = dropKept(db, trust, nowSeconds);
+        commit(() => {
+          const tellings = told === undefined ? [] : writeTrust(told);
+          statement(db, `UPDATE follower SET trl_cursor = ?, list = 'no'`).run(cursor);
+          return tellings;
+        });
+        isAhead = false;
+        counts = { revoked: trust.revokedTokens, ...replaced, dropped };
+      } catch (error) {
+        if (signal?.aborted !== true) heed([{ removed: new Uint8Array(), added: hashes }], told);
+        throw error;
+      }
       if (reading === "restored") {
         log.warn(counts, "the authority is older than this broker: tokens that it does not list stay revoked for now");
-      } else if (replaced.added + replaced.released + dropped > 0) log.info(counts, "revoked tokens read again");
+      } else if (counts.added + counts.released + counts.dropped > 0) log.info(counts, "revoked tokens read again");
     },
     restart(reading) {
       commit(() => {

@@ -127,7 +127,11 @@ class Follower implements Feed {
   /** One request and what follows from it; how long to wait for the next. */
   async #ask(signal: AbortSignal): Promise<number> {
     const { place } = this.#copy;
-    if (place.list === "no" && this.#clock.monotonicMs() >= this.#everythingAtMs) this.#copy.restart("plain");
+    if (place.list === "no" && this.#clock.monotonicMs() >= this.#everythingAtMs) {
+      // where that cannot be written, what is new is heard all the same
+      this.#everythingAtMs = this.#nextEverything();
+      this.#copy.restart("plain");
+    }
     const { list, trustCursor, trlCursor } = this.#copy.place;
     const after = list === "no" ? trlCursor : "everything";
     const waitSeconds = this.#isBehind || after === "everything" ? 0 : this.#limits.waitSeconds;
@@ -151,6 +155,7 @@ class Follower implements Feed {
     if (answer.kind === "list") {
       await this.#copy.takeList({ hashes: answer.hashes, cursor }, told, this.#clock.nowSeconds(), signal);
       this.#everythingAtMs = this.#nextEverything();
+      if (part.isReset && sent !== "") this.#countRestart("the authority does not know our place");
       return true;
     }
     const { patches, more } = answer;
@@ -158,6 +163,7 @@ class Follower implements Feed {
     if (part.isReset && sent !== "") {
       // the places of a restored authority are not those that we know
       this.#copy.takeUpdates([], before, told);
+      this.#countRestart("the authority does not know our place");
       return true;
     }
     if (before !== null && cursor === null && !more)
@@ -171,9 +177,13 @@ class Follower implements Feed {
   /** Everything is read again; more than once in a row that is no answer but a fault. */
   #restart(reading: Reading, why: string): boolean {
     this.#copy.restart(reading);
-    if (this.#restarts++ > 0) throw new FeedError("malformed", `${why}, again`);
+    this.#countRestart(why);
     this.#log.warn({ why }, "all is read again");
     return false;
+  }
+
+  #countRestart(why: string): void {
+    if (this.#restarts++ > 0) throw new FeedError("malformed", `${why}, again`);
   }
 
   /** RFC 9770, section 9, lets an answer skip updates and say that there are no more. */
@@ -217,8 +227,8 @@ class Follower implements Feed {
     const failing = this.#failing;
     failing.failures++;
     if (nowMs >= failing.lineMs) {
-      const facts = { err: error, fault, failures: failing.failures, ...this.#age() };
-      if (!(error instanceof FeedError)) this.#log.error(facts, "an answer could not be taken, the last view stays");
+      const facts = { fault, failures: failing.failures, why: (error as Error).message, ...this.#age() };
+      if (!(error instanceof FeedError)) this.#log.error({ ...facts, err: error }, "an answer could not be taken, the last view stays");
       else if (fault === "refused") this.#log.error(facts, refusedLine);
       else this.#log.warn(facts, "the authority was not heard, the last view stays");
       failing.lineMs = nowMs + failing.everyMs;

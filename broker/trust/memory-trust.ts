@@ -93,6 +93,8 @@ export function createMemoryTrust(options: MemoryTrustOptions): MemoryTrust {
     learnKey(kid, key) {
       const known = keys.get(kid);
       if (known !== undefined && samePublicKey(known, key)) return;
+      // another key of the same name: what stands on the first ends, as it does when that goes
+      if (known !== undefined && keys.delete(kid)) tell({ kind: "key", kid });
       keys.set(kid, key);
       tell({ kind: "key", kid });
     },

@@ -5,7 +5,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { connectAsync, type MqttClient } from "mqtt";
+import { connect as connectMqtt, connectAsync, type MqttClient } from "mqtt";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { startAuthority, type Authority } from "../../broker/authority/authority.ts";
@@ -13,6 +13,7 @@ import { openCertificateAuthority, type CertificateAuthority } from "../../broke
 import { toPem } from "../../broker/authority/x509.ts";
 import { keepBroker } from "../../broker/registry/brokers.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
+import { setClientEnabled } from "../../broker/registry/clients.ts";
 import { openRegistry } from "../../broker/registry/open-registry.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
 import { revokeAll } from "../../broker/registry/revocations.ts";
@@ -150,6 +151,30 @@ describe("a broker alone", () => {
     await serve();
     await closed;
     await expect(connect(broker!)).rejects.toThrow(/refused/i);
+  });
+
+  it("has dropped what it had stored of who was disabled while it was away, also when that is enabled again", async () => {
+    const { mqtts, caFile } = await start();
+    const key = pi.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    const own = { clientId: pi.id, key, cert: pi.cert, ca: readFileSync(caFile, "utf8") };
+    const options = { ...own, clean: false, reconnectPeriod: 0, protocolVersion: 4 } as const;
+    const isThere = async (url: string): Promise<boolean> => {
+      const client = connectMqtt(url, options);
+      clients.push(client);
+      const sessionPresent = await new Promise<boolean>((resolve, reject) => {
+        client.once("connect", (connack) => resolve(connack.sessionPresent)).once("error", reject);
+      });
+      await client.subscribeAsync("p/pi/dn", { qos: 1 });
+      await client.endAsync();
+      return sessionPresent;
+    };
+    expect([await isThere(mqtts), await isThere(mqtts)]).toEqual([false, true]);
+    await stop();
+    expect(await isThere((await start()).mqtts)).toBe(true);
+    await stop();
+    revokeAll(registry, { clients: ["plant.pi"] }, { issuer: url });
+    setClientEnabled(registry, "plant.pi", true);
+    expect(await isThere((await start()).mqtts)).toBe(false);
   });
 
   it("admits nobody before the authority was heard", async () => {

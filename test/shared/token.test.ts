@@ -88,8 +88,9 @@ describe("tokens", () => {
     expect(verified).toMatchObject({ format, kid: "AsymmetricECDSA256", grants: claims.scope });
     expect(verified.claims).toMatchObject({ sub: "home.pi", aud: "home.telemetry", exp: now + 3600, id: claims.id });
     expect(verified.claims.cnf).toMatchObject({ kind: "key", key: { thumbprint: clientSigner.publicKey.thumbprint } });
-    expect(verified.hashes.length).toBe(hashes);
-    expect(inspectToken(token).hashes).toEqual(verified.hashes);
+    // and those of the other form of its signature
+    expect(verified.hashes.length).toBe(2 * hashes);
+    expect(inspectToken(token).hashes).toEqual(verified.hashes.slice(0, hashes));
   });
 
   test("the frame of a CWT is 61(18([{1: -7, 4: kid}, {}, payload, signature]))", () => {

@@ -209,13 +209,21 @@ describe("a copy", () => {
     expect(copy.remembered).toEqual(time);
   });
 
-  it("changes nothing when an entry cannot be taken", async () => {
+  it("takes everything else where a device authority cannot be read, which then is none", async () => {
     await begin();
-    const bad: TrustEntry = { kind: "authority", id: "x", authority: { der: Buffer.from("no"), needsList: false } };
-    expect(() => copy.takeUpdates([patch([9])], 8, told([client("farm.z"), bad]))).toThrow(
-      /PEM|certificate|asn1|wrong tag|too long|header/i,
-    );
-    expect([revoked(9), trust.client("farm.z"), copy.place.trlCursor]).toEqual([[false], undefined, 7]);
+    const authority = (der: Uint8Array): TrustEntry => ({
+      kind: "authority",
+      id: "x",
+      authority: { der, needsList: false },
+    });
+    copy.takeUpdates([], 7, told([authority(caDer)]));
+    expect(trust.deviceAuthorities).toHaveLength(1);
+    copy.takeUpdates([patch([9])], 8, told([client("farm.z"), authority(Buffer.from("no"))]));
+    expect(trust.deviceAuthorities).toEqual([]);
+    expect([revoked(9), trust.client("farm.z")?.id, copy.place.trlCursor]).toEqual([[true], "farm.z", 8]);
+    expect(lines.filter(({ msg }) => String(msg).includes("cannot be read"))).toMatchObject([
+      { level: 50, authority: "x" },
+    ]);
   });
 
   it("gives up a full list when told to, and is at the old place then", async () => {
