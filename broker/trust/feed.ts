@@ -228,7 +228,8 @@ class Follower implements Feed {
     failing.failures++;
     if (nowMs >= failing.lineMs) {
       const facts = { fault, failures: failing.failures, why: (error as Error).message, ...this.#age() };
-      if (!(error instanceof FeedError)) this.#log.error({ ...facts, err: error }, "an answer could not be taken, the last view stays");
+      if (!(error instanceof FeedError))
+        this.#log.error({ ...facts, err: error }, "an answer could not be taken, the last view stays");
       else if (fault === "refused") this.#log.error(facts, refusedLine);
       else this.#log.warn(facts, "the authority was not heard, the last view stays");
       failing.lineMs = nowMs + failing.everyMs;
