@@ -341,7 +341,7 @@ describe("what is no answer", () => {
       const isRefused = outcome === "refused";
       const message = expect.stringMatching(why) as string;
       const level = isRefused ? 50 : 40;
-      expect(lines.filter((line) => line["fault"] === outcome)).toMatchObject([{ level, err: { message } }]);
+      expect(lines.filter((line) => line["fault"] === outcome)).toMatchObject([{ level, why: message }]);
       authority.fault = undefined;
       authority.revoke(4);
       await until(() => expect(revoked(4)).toEqual([true]));
@@ -372,7 +372,9 @@ describe("what is no answer", () => {
     };
     outcomes.length = 0;
     await until(() => expect(outcomes.filter((one) => one === "malformed").length).toBeGreaterThan(2));
-    expect(said("updates of the list are lost").length).toBe(1);
+    expect(
+      lines.filter(({ msg, why }) => msg === "all is read again" && why === "updates of the list are lost"),
+    ).toHaveLength(1);
   });
 });
 
