@@ -7,7 +7,7 @@
  * here and written before the request goes out, so that a lost answer costs nothing: the same key may redeem the same
  * ticket again.
  */
-import { createHash, createPrivateKey, generateKeyPairSync, timingSafeEqual } from "node:crypto";
+import { createHash, createPrivateKey, timingSafeEqual } from "node:crypto";
 import { X509Certificate, type KeyObject } from "node:crypto";
 import { Refusal } from "../shared/refusal.ts";
 import { parseTicket, type Ticket } from "../shared/ticket.ts";
@@ -16,6 +16,7 @@ import * as est from "./est.ts";
 import { AgentFailure } from "./failure.ts";
 import { sendHttps } from "./request.ts";
 import * as state from "./state.ts";
+import { generatePrivateKey } from "../shared/es256.ts";
 
 /** What a ticket brought; the key is in the folder already, the rest is for the caller to write. All PEM. */
 export interface Redeemed {
@@ -60,7 +61,7 @@ export function readTicket(text: string): Ticket {
 function readOrCreateKey(dir: string): KeyObject {
   const known = state.readKey(dir);
   if (known !== undefined) return createPrivateKey(known);
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   state.writeKey(dir, toPem(privateKey));
   return privateKey;
 }

@@ -3,7 +3,7 @@
  *
  * Refuses DER: a signature of any other length is simply not valid.
  */
-import { sign, verify, type KeyObject } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
 import { readPublicKey, type PublicKey } from "./cose-key.ts";
 
 /** Signs with one private key. `kid` names it in headers. */
@@ -18,6 +18,19 @@ export interface Signer {
 export const SIGNATURE_BYTES = 64;
 /** The number of points of P-256 (SEC 2, section 2.4.2). */
 const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+
+/**
+ * A new private key on P-256. Made as bytes and read back: the object that node would give shares a lock with the job that
+ * made it, and on Node 20 the collection of that job waits for ever for an export of the key that it interrupts.
+ */
+export function generatePrivateKey(): KeyObject {
+  const { privateKey } = generateKeyPairSync("ec", {
+    namedCurve: "P-256",
+    privateKeyEncoding: { type: "pkcs8", format: "der" },
+    publicKeyEncoding: { type: "spki", format: "der" },
+  });
+  return createPrivateKey({ key: privateKey, type: "pkcs8", format: "der" });
+}
 
 /** A signer on node:crypto. Throws `key.type` or `key.curve` for a key that is not P-256. */
 export function createSigner(kid: string, privateKey: KeyObject): Signer {

@@ -119,6 +119,11 @@ describe("the house", () => {
     expect(imports.filter(({ target }) => builtinModules.includes(target))).toEqual([]);
   });
 
+  test("keys are made in one place, where that cannot come to a standstill", () => {
+    const making = files.filter((file) => readFileSync(join(root, file), "utf8").includes("generateKeyPair"));
+    expect(making).toEqual(["shared/es256.ts"]);
+  });
+
   test("shared reads no clock, no disk and no network", () => {
     const forbidden =
       /node:(fs|net|http|https|dns|child_process|os|timers)|Date\.now|new Date\(\)|performance\.now|fetch\(/;

@@ -5,15 +5,7 @@
  * A device certificate says who the device is and nothing else: subject `CN=<client id>`, the URI
  * `urn:postern:client:<client id>`, clientAuth. Private keys are written with mode 0600, every file in one rename.
  */
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  sign,
-  X509Certificate,
-  type KeyObject,
-} from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, sign, X509Certificate, type KeyObject } from "node:crypto";
 import { chmodSync, existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -22,6 +14,7 @@ import { assertName, brokerSubject, brokerUrn, clientIdUrn, isHost, readClientId
 import { refuse } from "../../shared/refusal.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { mintCertificate, spki, toPem, toSigningKey, type IssuedCertificate, type Issuer } from "./x509.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
 /** A certificate and its private key, both PEM, as node:tls takes them. */
 export interface ServerCredential {
@@ -141,7 +134,7 @@ function openPrivateKey(file: string): KeyObject {
     chmodSync(file, 0o600);
     return readOrRefuse(file, "private key", (pem) => createPrivateKey(pem));
   }
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   writeFileAtomically(file, exportKey(privateKey), 0o600);
   return privateKey;
 }

@@ -5,7 +5,6 @@
  * Refuses more than one way in a request (RFC 6749, section 2.3). A client that does not exist and one that fails to prove
  * itself cost the same and hear the same; only the log tells them apart.
  */
-import { generateKeyPairSync } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { readAssertion, type AssertionClaims } from "../../shared/assertion.ts";
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
@@ -17,6 +16,7 @@ import { readBasic } from "./basic.ts";
 import { readFormText } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { hasPeerCertificate, readPeerCertificate } from "./peer-certificate.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
 /** What a request brings to prove who it is from. */
 export interface Evidence {
@@ -43,7 +43,7 @@ export interface Asker {
 /** How far ahead of ours a client's clock may be when it says when it signed. */
 const skewSeconds = 60;
 /** Stands in for the key of a client that has none, so that the answer takes as long. */
-const decoy = readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+const decoy = readPublicKey(generatePrivateKey());
 
 /** Finds out who is asking. Throws `credential.*`, `client.*`, `assertion.*`, `certificate.*` or `request.malformed`. */
 export function authenticateClient(context: AuthorityContext, evidence: Evidence, nowSeconds: number): Asker {

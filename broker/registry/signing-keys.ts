@@ -5,10 +5,10 @@
  * A kid is two base64url characters of the key's thumbprint, because it is in the header of every token and each
  * byte of it is sent by every device. The private key is in this file in clear: who reads the file is the issuer.
  */
-import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { createPrivateKey } from "node:crypto";
 import { toBase64url } from "../../shared/base64url.ts";
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
-import { createSigner, type Signer } from "../../shared/es256.ts";
+import { createSigner, type Signer, generatePrivateKey } from "../../shared/es256.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { ADMIN, audit, ITSELF } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
@@ -101,7 +101,7 @@ export function revokeSigningKey(r: Registry, kid: string, actor: string = ADMIN
 }
 
 function addSigningKey(r: Registry): void {
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   const key = readPublicKey(privateKey);
   const kid = findFreeKid(r, key);
   statement(r.db, `INSERT INTO signing_key (kid, private_key, created_at) VALUES (?, ?, ?)`).run(

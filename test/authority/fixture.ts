@@ -2,7 +2,7 @@
  * An authority on a free port over a registry in memory, with a clock that stands still, and what tests do to it: requests
  * over real TLS, with or without a client certificate.
  */
-import { generateKeyPairSync, randomBytes, sign, type KeyObject } from "node:crypto";
+import { randomBytes, sign, type KeyObject } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request as httpsRequest } from "node:https";
 import type { IncomingHttpHeaders } from "node:http";
@@ -24,7 +24,7 @@ import { createRole } from "../../broker/registry/roles.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { mintCwtAssertion, mintJwtAssertion, type AssertionClaims } from "../../shared/assertion.ts";
 import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
-import { createSigner } from "../../shared/es256.ts";
+import { createSigner, generatePrivateKey } from "../../shared/es256.ts";
 import { parsePermission } from "../../shared/scope.ts";
 import { bitString, commonName, der, integer, oids, sequence } from "./der.ts";
 
@@ -59,7 +59,7 @@ export interface Call {
 export type Fixture = Awaited<ReturnType<typeof openFixture>>;
 
 export function makeKey(): { readonly privateKey: KeyObject; readonly key: PublicKey } {
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   return { privateKey, key: readPublicKey(privateKey) };
 }
 

@@ -2,12 +2,13 @@
  * The least that an issuer can be: node:https that reads a body, verifies one ES256, signs one and answers as many bytes
  * as a token takes. Nothing is parsed, looked up, stored or logged. What the authority takes more is its own.
  */
-import { createPublicKey, generateKeyPairSync, sign, verify } from "node:crypto";
+import { createPublicKey, sign, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { DEVICE_KEY_FILE } from "./installation.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
 /** Verifies the first 64 bytes of the body as a signature over the rest, then signs. */
 export const VERIFY_AND_SIGN = "/verify-and-sign";
@@ -21,7 +22,7 @@ const encoding = "ieee-p1363" as const;
 export async function startBareIssuer(dataDir: string): Promise<{ httpPort: number; close(): Promise<void> }> {
   const read = (name: string): Buffer => readFileSync(join(dataDir, name));
   const deviceKey = { key: createPublicKey(read(DEVICE_KEY_FILE)), dsaEncoding: encoding };
-  const issuerKey = { key: generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey, dsaEncoding: encoding };
+  const issuerKey = { key: generatePrivateKey(), dsaEncoding: encoding };
   const tls = { key: read("server.key"), cert: read("server.pem"), noDelay: true, keepAliveTimeout: 60_000 };
 
   const server = createServer(tls, (request, response) => {

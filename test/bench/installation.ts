@@ -5,7 +5,7 @@
  *
  * It is furnished before any server starts, so that nothing here costs a server anything.
  */
-import { generateKeyPairSync, randomBytes, type KeyObject } from "node:crypto";
+import { randomBytes, type KeyObject } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { mintCwtAssertion, mintJwtAssertion, type AssertionClaims } from "../../shared/assertion.ts";
 import { readPublicKey } from "../../shared/cose-key.ts";
 import { mintCwt } from "../../shared/cwt.ts";
-import { createSigner, type Signer } from "../../shared/es256.ts";
+import { createSigner, type Signer, generatePrivateKey } from "../../shared/es256.ts";
 import { parsePermission } from "../../shared/scope.ts";
 
 export const DEVICE = "home.pi";
@@ -66,7 +66,7 @@ export async function furnishInstallation(): Promise<Installation> {
   const dataDir = mkdtempSync(join(tmpdir(), "postern-bench-"));
   const ca = await openCertificateAuthority(dataDir);
   await ca.issueServer(["localhost"]);
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   const key = readPublicKey(privateKey);
   const made = await ca.issueDevice(key, DEVICE, 90);
   writeFileSync(join(dataDir, DEVICE_KEY_FILE), key.keyObject.export({ type: "spki", format: "pem" }));

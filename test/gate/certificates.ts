@@ -52,7 +52,13 @@ export interface TestAuthority extends Identity {
 let serials = 0;
 
 export function makePrivateKey(namedCurve = "P-256"): KeyObject {
-  return generateKeyPairSync("ec", { namedCurve }).privateKey;
+  // see generatePrivateKey: not the object that node would give
+  const { privateKey } = generateKeyPairSync("ec", {
+    namedCurve,
+    privateKeyEncoding: { type: "pkcs8", format: "der" },
+    publicKeyEncoding: { type: "spki", format: "der" },
+  });
+  return createPrivateKey({ key: privateKey, type: "pkcs8", format: "der" });
 }
 
 /** Makes an authority. Two of one name cannot be told apart by the issuer's name. */

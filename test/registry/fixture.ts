@@ -1,5 +1,4 @@
 /** A registry on a frozen clock, and a sink that remembers what it was told. */
-import { generateKeyPairSync } from "node:crypto";
 import { expect } from "vitest";
 import { createApi, type Api } from "../../broker/registry/apis.ts";
 import { createProject } from "../../broker/registry/projects.ts";
@@ -11,6 +10,7 @@ import { readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { formatPermission, parsePermission, type Grant } from "../../shared/scope.ts";
 import { HASH_BYTES } from "../../shared/trl.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
 export const NOW = 1_800_000_000;
 
@@ -89,7 +89,7 @@ export function openFarm(file?: string): Fixture & { readonly api: Api } {
 }
 
 export function newKey(): PublicKey {
-  return readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+  return readPublicKey(generatePrivateKey());
 }
 
 /** The grants a sink (by api) or a registry gave, as text. */

@@ -1,7 +1,7 @@
 /** The copy of trust on disk: what it holds after a restart, and what an authority from a backup may not take back. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { generateKeyPairSync, randomBytes, X509Certificate } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,13 +16,14 @@ import { readPublicKey } from "../../shared/cose-key.ts";
 import { nameAuthority } from "../../shared/device-certificate.ts";
 import { HASH_BYTES, type TrlPatch } from "../../shared/trl.ts";
 import type { TrustEntry, TrustPart } from "../../shared/trust-entries.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
 const ISSUER = "https://authority.test:8443";
 const NOW = 1_800_000_000.25;
 const SINCE = 1_799_999_000;
 const DAY = 24 * 3600;
-const key = readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
-const otherKey = readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+const key = readPublicKey(generatePrivateKey());
+const otherKey = readPublicKey(generatePrivateKey());
 
 const hash = (number: number): Buffer => {
   const bytes = Buffer.alloc(HASH_BYTES, 7);

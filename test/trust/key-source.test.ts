@@ -1,5 +1,5 @@
 /** Published keys: both forms of a set, what is left out of one, and a source that comes and goes. */
-import { generateKeyPairSync } from "node:crypto";
+import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import type { RequestListener, Server } from "node:http";
 import { once } from "node:events";
@@ -12,10 +12,12 @@ import type { KeySource } from "../../broker/trust/key-source.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { encode } from "../../shared/cbor.ts";
 import { readPublicKey, toCoseKey, toJwk } from "../../shared/cose-key.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
-const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const privateKey = generatePrivateKey();
+const pair = { privateKey, publicKey: createPublicKey(privateKey) };
 const key = readPublicKey(pair.publicKey);
-const other = readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+const other = readPublicKey(generatePrivateKey());
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey.export({ format: "jwk" });
 const jwks = (entries: Record<string, typeof key>) => ({
   keys: Object.entries(entries).map(([kid, one]) => ({ ...toJwk(one), kid, use: "sig" })),

@@ -1,11 +1,11 @@
 /** Trust in memory: what it was told it says, and it tells of changes only. */
-import { generateKeyPairSync } from "node:crypto";
 import { expect, it } from "vitest";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import type { TrustNews } from "../../broker/trust/trust.ts";
 import { readPublicKey } from "../../shared/cose-key.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 
-const makeKey = () => readPublicKey(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
+const makeKey = () => readPublicKey(generatePrivateKey());
 
 it("says what it was told, until told otherwise", () => {
   const trust = createMemoryTrust({ issuer: "https://issuer.test" });

@@ -4,7 +4,7 @@
  *
  * Furnished before any broker starts. A broker that is to start afresh gets a copy.
  */
-import { generateKeyPairSync, randomBytes, type KeyObject } from "node:crypto";
+import { randomBytes, type KeyObject } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,6 +22,7 @@ import { readPublicKey } from "../../../shared/cose-key.ts";
 import { mintCwt } from "../../../shared/cwt.ts";
 import type { Signer } from "../../../shared/es256.ts";
 import { parsePermission } from "../../../shared/scope.ts";
+import { generatePrivateKey } from "../../../shared/es256.ts";
 
 const project = "acme";
 /** Of the api that lets bearer tokens in. */
@@ -88,7 +89,7 @@ export async function furnishGrounds(): Promise<Grounds> {
   const devices: Device[] = [];
   for (let i = 0; i < deviceCount; i++) {
     const name = `d${i}`;
-    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const privateKey = generatePrivateKey();
     createClient(registry, { project, name, kind: "device", roles: ["sensor"] });
     const id = `${project}.${name}`;
     const key = readPublicKey(privateKey);

@@ -5,7 +5,6 @@
  * All of it is written before any server starts. Tokens are on record as if the authority had issued them, so they name its
  * port, and that is chosen beforehand.
  */
-import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
@@ -32,6 +31,7 @@ import { parsePermission } from "../../../shared/scope.ts";
 import { tokenHashes } from "../../../shared/token.ts";
 import type { TlsIdentity } from "../installation.ts";
 import { writeBrokerFile, type BrokerFile } from "./broker-file.ts";
+import { generatePrivateKey } from "../../../shared/es256.ts";
 
 /** How many devices there are, by how they connect. */
 export interface FleetSize {
@@ -174,7 +174,7 @@ async function furnishBroker(registry: Registry, ca: CertificateAuthority, issue
 }
 
 function makeKey(): { readonly key: PublicKey; readonly keyPem: string } {
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = generatePrivateKey();
   return { key: readPublicKey(privateKey), keyPem: privateKey.export({ type: "pkcs8", format: "pem" }).toString() };
 }
 
