@@ -20,6 +20,7 @@ import {
 import { importList, type RevocationList } from "../../broker/registry/revocation-lists.ts";
 import { readChanges } from "../../broker/registry/trust-changes.ts";
 import { nameAuthority } from "../../shared/device-certificate.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 import { testWith } from "../peers.ts";
 import { openOpensslCa } from "../authority/openssl-ca.ts";
 import { NOW, openFixture, refusal, type Fixture } from "./fixture.ts";
@@ -99,8 +100,8 @@ describe("an authority elsewhere", () => {
   test.each<[what: string, ca: () => string, fault: string]>([
     ["nothing", () => "", "not one certificate"],
     ["two certificates", () => plant.toString() + ours.toString(), "not one certificate"],
-    ["a private key", () => "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----", "not one certificate"],
-    ["a certificate with its key", () => `${plant.toString()}-----BEGIN PRIVATE KEY-----\n`, "not one certificate"],
+    ["a private key", () => newKeyPem(), "not one certificate"],
+    ["a certificate with its key", () => `${plant.toString()}${newKeyPem()}`, "not one certificate"],
     ["what is none", () => "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "not a certificate"],
   ])("is not made of %s", (_, ca, fault) => {
     expect(() => addDeviceAuthority(at.r, { name: "x", ca: ca() })).toThrow(refusal("registry.invalid", fault));
@@ -281,3 +282,7 @@ describe("a list that is missing or too old", () => {
     expect(lines).toEqual([expect.objectContaining({ certificates: "accepted" })]);
   });
 });
+
+function newKeyPem(): string {
+  return generatePrivateKey().export({ type: "pkcs8", format: "pem" }).toString();
+}
