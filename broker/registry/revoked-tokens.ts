@@ -23,10 +23,10 @@ export interface RevokedToken {
 }
 
 /**
- * Kept a little beyond the expiry: by the clock of a broker elsewhere, or by ours when it was set back, the token may be
- * alive still, and would be good again.
+ * Kept for a moment beyond the expiry, though the standard's list holds what has not expired: a broker elsewhere may be up to
+ * two seconds behind us without setting its clock right, and the token would be good again there.
  */
-export const keptSeconds = 60;
+export const keptSeconds = 3;
 /** So many leave the list in one transaction. */
 const prunedAtOnce = 2_000;
 /** So many rows are read as one value: a value for each row would cost more than reading them. */
@@ -57,7 +57,7 @@ export function isListed(r: Registry, hash: Uint8Array): boolean {
   );
 }
 
-/** Takes off the list what has expired a while ago, in a transaction of its own. Returns whether more is due. */
+/** Takes off the list what has expired a moment ago, in a transaction of its own. Returns whether more is due. */
 export function pruneRevoked(r: Registry): boolean {
   const before = r.nowSeconds() - keptSeconds;
   const isDue = statement(r.db, `SELECT 1 FROM revoked_token WHERE exp <= ? LIMIT 1`);

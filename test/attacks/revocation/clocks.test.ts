@@ -21,7 +21,7 @@ test("a revoked token stays on the list while the clock of a broker may take it 
   const token = await at.getToken(at.pi);
   const [hash] = tokenHashes(token);
   await at.revoke({ tokens: [hash] });
-  for (const behind of [0, 2, 30, 59]) {
+  for (const behind of [0, 1, 2]) {
     at.clock.now = start + lifetime + behind;
     expect(hashes(read(await at.call("/revoke/trl", { as: at.broker })).fullSet)).toContain(hash);
     expect(at.trust.isTokenRevoked([hash!])).toBe(true);
@@ -29,7 +29,7 @@ test("a revoked token stays on the list while the clock of a broker may take it 
   // our own clock is set back after that
   at.clock.now = start + lifetime - 1;
   expect([pruneRevoked(at.registry), at.trust.isTokenRevoked([hash!])]).toEqual([false, true]);
-  at.clock.now = start + lifetime + 60;
+  at.clock.now = start + lifetime + 3;
   expect(hashes(read(await at.call("/revoke/trl", { as: at.broker })).fullSet)).not.toContain(hash);
   at.clock.now = start;
 });
