@@ -44,6 +44,12 @@ export function brokerUrn(name: string): string {
   return `urn:postern:broker:${name}`;
 }
 
+/** The client that an MQTT client id belongs to: all of it, or what stands before the suffix. */
+export function ownerOf(mqttClientId: string): string {
+  const end = mqttClientId.indexOf(":");
+  return end < 0 ? mqttClientId : mqttClientId.slice(0, end);
+}
+
 /** Whether an MQTT client id belongs to a subject: the subject itself, or subject, colon and a suffix. */
 export function isClientIdOf(mqttClientId: string, subject: string): boolean {
   if (!mqttClientId.startsWith(subject)) return false;

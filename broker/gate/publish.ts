@@ -5,6 +5,7 @@
  * approved at CONNECT and is published even when the token has expired since (RFC 9431, section 5), but not when what allowed
  * it was taken back.
  */
+import { ownerOf } from "../../shared/names.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { AUTHZ_INFO } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
@@ -14,7 +15,6 @@ import type { ReceiveToken } from "./receive-token.ts";
 import type { Report } from "./report.ts";
 import { refusalToPublish } from "./session.ts";
 import type { Session } from "./session.ts";
-import { ownerOf } from "./taken-back.ts";
 import { assertMayFire } from "./will-grounds.ts";
 
 /** The parts of a PUBLISH that are read, and overwritten when it is consumed. */

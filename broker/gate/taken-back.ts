@@ -3,6 +3,7 @@
  * messages. Told in the turn in which trust tells it, also of a client that is not connected.
  */
 import type { Logger } from "pino";
+import { ownerOf } from "../../shared/names.ts";
 import { coversLevels } from "../../shared/topic.ts";
 import type { Trust } from "../trust/trust.ts";
 
@@ -71,9 +72,4 @@ export function isOwnerTakenBack(trust: Trust, clientId: string): boolean {
   if (!trust.knowsClients) return false;
   const client = trust.client(ownerOf(clientId));
   return client === undefined ? !trust.isStale : !client.enabled;
-}
-
-/** The client that an MQTT client id belongs to: all of it, or what stands before the suffix. */
-export function ownerOf(clientId: string): string {
-  return clientId.split(":", 1)[0]!;
 }

@@ -14,7 +14,7 @@ import type { Persistence } from "./persistence.ts";
 import type { Targets } from "./routes.ts";
 import { storeSchema } from "./schema.ts";
 import { AttachedQueue } from "./session-queue.ts";
-import { ownerOf } from "./session.ts";
+import { ownerOf } from "../../../shared/names.ts";
 import type { Session } from "./session.ts";
 import type { LeftWill } from "./wills.ts";
 

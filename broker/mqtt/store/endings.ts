@@ -5,10 +5,11 @@
  * Unlike an end that its client asks for, this one is never undone: when the turn is rolled back, what that brings back is ended
  * again.
  */
+import { ownerOf } from "../../../shared/names.ts";
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { Batch, Participant } from "./batch.ts";
 import type { Receipts } from "./receipts.ts";
-import { ownerOf, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Wills } from "./wills.ts";
 

@@ -1,7 +1,7 @@
 /**
  * Client ids by the client they belong to: its own id, and that with suffixes. Most clients have one, which takes no set.
  */
-import { ownerOf } from "./session.ts";
+import { ownerOf } from "../../../shared/names.ts";
 
 /** An index of client ids. */
 export class OwnedIds {

@@ -3,6 +3,7 @@
  * when a subscription asks for them.
  */
 import { Readable } from "node:stream";
+import { ownerOf } from "../../../shared/names.ts";
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { StoreDrop } from "../durable.ts";
 import type { StoreLimits } from "../limits.ts";
@@ -10,7 +11,6 @@ import { TopicTree } from "../topic-tree.ts";
 import type { Batch } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
 import type { PurgesUnderWay } from "./purges.ts";
-import { ownerOf } from "./session.ts";
 
 /** A message to retain; other members are kept and given back. */
 export interface RetainableMessage {

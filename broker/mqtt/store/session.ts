@@ -101,12 +101,6 @@ export function makeSession(row: SessionRow): Session {
   };
 }
 
-/** The client of a client id: what stands before the suffix. */
-export function ownerOf(client: string): string {
-  const end = client.indexOf(":");
-  return end < 0 ? client : client.slice(0, end);
-}
-
 /** A subscription, with whose it is. */
 export function makeStored(session: Session, subscription: Subscription): Stored {
   const { topic, qos, rh, rap, nl, subscriptionIdentifier } = subscription;

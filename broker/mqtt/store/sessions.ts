@@ -5,12 +5,13 @@
  * when its client comes and goes; while the client is there, it has no `left_at`, so that after a crash everything in its
  * queue counts as sent before.
  */
+import { ownerOf } from "../../../shared/names.ts";
 import { statement, type Database } from "../../sqlite/database.ts";
 import type { StoreLimits } from "../limits.ts";
 import type { Batch, Participant } from "./batch.ts";
 import { OwnedIds } from "./owned-ids.ts";
 import { Routes } from "./routes.ts";
-import { makeSession, makeStored, ownerOf, readSubscription } from "./session.ts";
+import { makeSession, makeStored, readSubscription } from "./session.ts";
 import type { Session, SessionRow, Stored, Subscription, SubscriptionRow } from "./session.ts";
 
 const upsertSession = `INSERT INTO session (id, client, since, left_at, sent, next) VALUES (?, ?, ?, ?, ?, ?)
