@@ -65,6 +65,9 @@ beforeAll(async () => {
   await installation.up.stop();
 });
 
+/** How long an answer took lately: what is a moment on a busy machine. */
+let answerMs = 2;
+
 /** Sends wishes in two lanes, kills at a moment that nobody chose, and gives back those that were acknowledged. */
 async function killWithin<W extends Wished>(desk: Desk, running: Running, wishes: readonly W[]): Promise<W[]> {
   const acknowledged: W[] = [];
@@ -73,11 +76,13 @@ async function killWithin<W extends Wished>(desk: Desk, running: Running, wishes
   const lane = async (): Promise<void> => {
     while (next < wishes.length) {
       // when this one is sent, when it is worked on, or when it is done
-      if (next === last) setTimeout(() => running.signal("SIGKILL"), random.below(6));
+      if (next === last) setTimeout(() => running.signal("SIGKILL"), random.below(6) * Math.max(1, answerMs / 2));
       const wished = wishes[next++]!;
+      const sentAt = performance.now();
       const { status } = await desk.send("POST", "/v1/revocations", { body: wished.wish });
       expect(status).toBe(200);
       acknowledged.push(wished);
+      answerMs = (answerMs + performance.now() - sentAt) / 2;
     }
   };
   const lanes = await Promise.allSettled([lane(), lane()]);
