@@ -2,7 +2,7 @@
  * Every limit that an operator can set, in one flat list: those of the engine room, of the gate and of the authority. What
  * each is for, and what happens beyond it, is in docs/operating.md.
  */
-import { defaultLimits as authorityLimits } from "./authority/context.ts";
+import { defaultLimits as authorityLimits, type AuthorityLimits } from "./authority/context.ts";
 import { defaultLimits as gateLimits } from "./gate/limits.ts";
 import type { GateLimits } from "./gate/limits.ts";
 import { defaultLimits as engineLimits } from "./mqtt/limits.ts";
@@ -14,6 +14,12 @@ export interface PosternLimits extends EngineLimits, GateLimits {
   readonly httpBodyBytes: number;
   /** Of a token: what the authority issues and what the gate takes. */
   readonly tokenBytes: number;
+  /** Tokens that one client gets in a minute. */
+  readonly tokensPerMinute: number;
+  /** Failures of one client or api at one address to prove itself. */
+  readonly clientFailuresPerMinute: number;
+  /** The same of all at one address. */
+  readonly addressFailuresPerMinute: number;
 }
 
 /** What applies where nothing else is set. */
@@ -21,6 +27,9 @@ export const defaultLimits: PosternLimits = {
   ...engineLimits,
   ...gateLimits,
   httpBodyBytes: authorityLimits.bodyBytes,
+  tokensPerMinute: authorityLimits.tokensPerMinute,
+  clientFailuresPerMinute: authorityLimits.clientFailuresPerMinute,
+  addressFailuresPerMinute: authorityLimits.addressFailuresPerMinute,
 };
 
 const million = 1_000_000;
@@ -79,4 +88,14 @@ export const highestLimits: Readonly<Record<keyof PosternLimits, number>> = {
   refusalLinesPerAddress: million,
 
   httpBodyBytes: 64 * mebibyte,
+  tokensPerMinute: 100 * million,
+  clientFailuresPerMinute: million,
+  addressFailuresPerMinute: 100 * million,
 };
+
+/** Those of the authority, as it calls them; what is not among them it has of its own. */
+export function authorityLimitsOf(limits: PosternLimits): Partial<AuthorityLimits> {
+  const { httpBodyBytes: bodyBytes, tokenBytes, tokensPerMinute } = limits;
+  const { clientFailuresPerMinute, addressFailuresPerMinute } = limits;
+  return { bodyBytes, tokenBytes, tokensPerMinute, clientFailuresPerMinute, addressFailuresPerMinute };
+}

@@ -6,6 +6,7 @@ import type { RequestListener } from "node:http";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { openGate } from "./gate/hooks.ts";
+import type { RefusedAtGate } from "./gate/report.ts";
 import type { PosternLimits } from "./limits.ts";
 import type { Figures, Metrics } from "./metrics.ts";
 import { startEngine } from "./mqtt/engine.ts";
@@ -44,6 +45,8 @@ export interface MqttOptions {
   readonly nowSeconds?: () => number;
   /** Answers requests on the port of the WebSockets that are none. Default: 426. */
   readonly pages?: RequestListener;
+  /** See the gate. */
+  readonly refused?: (refused: RefusedAtGate) => void;
   /** See the engine. */
   readonly beforeServing?: () => Promise<void>;
 }
@@ -64,7 +67,8 @@ export async function serveMqtt(options: MqttOptions, opened: Opened): Promise<M
   const store = durableStore({ file: join(options.dataDir, "mqtt.db"), limits, meter, log });
   opened.push(() => store.close());
   const mayKeepSession = (clientId: string): boolean => store.mayKeepSession(clientId);
-  const gate = openGate({ trust, log, limits, meter, mayKeepSession, nowSeconds, isGuardNeeded: true });
+  const { refused } = options;
+  const gate = openGate({ trust, log, limits, meter, mayKeepSession, nowSeconds, refused, isGuardNeeded: true });
   opened.push(() => gate.close());
   const engine = await startEngine({
     gate,

@@ -13,12 +13,15 @@ import { refuse } from "../shared/refusal.ts";
 import { writeFileAtomically } from "./authority/atomic-file.ts";
 import { startAuthority } from "./authority/authority.ts";
 import { openCertificateAuthority } from "./authority/certificates.ts";
-import type { BrokerAddresses } from "./authority/context.ts";
+import type { AccountSettings, BrokerAddresses, Registration } from "./authority/context.ts";
+import { openMail } from "./authority/mail.ts";
+import { readMailAddress, readSmtpServer } from "./authority/mail-settings.ts";
 import { watchLists } from "./authority/watch-lists.ts";
-import { defaultLimits } from "./limits.ts";
+import { authorityLimitsOf, defaultLimits } from "./limits.ts";
 import type { PosternLimits } from "./limits.ts";
 import { openMetrics } from "./metrics.ts";
 import { makeDirectory, Opened } from "./opened.ts";
+import { recordAtGate } from "./record-at-gate.ts";
 import { lockDirectory } from "./registry/database.ts";
 import { openRegistry } from "./registry/open-registry.ts";
 import { serveMqtt, type MqttPlace } from "./serve-mqtt.ts";
@@ -33,7 +36,16 @@ export interface PosternOptions extends MqttPlace {
   readonly httpPort: number;
   /** Those that are to differ from {@link defaultLimits}. */
   readonly limits?: Partial<PosternLimits>;
+  readonly accounts?: PosternAccounts;
   readonly log: Logger;
+}
+
+/** Who may register as a developer, and how codes reach them. */
+export interface PosternAccounts {
+  /** Default `invite`. */
+  readonly registration?: Registration;
+  /** `smtp://user:password@host:587` or `smtps://…`, and the sender, `Postern <postern@example.com>`; without, mails are lines of the log. */
+  readonly mail?: { readonly smtp: string; readonly from: string };
 }
 
 /** A running installation. Addresses are URLs. */
@@ -62,6 +74,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
 
   const opened = new Opened();
   try {
+    const accounts = openAccounts(options.accounts ?? {}, log, opened);
     opened.push(lockDirectory(dataDir));
     const metrics = openMetrics();
     opened.push(() => metrics.close());
@@ -88,7 +101,8 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       port: options.httpPort,
       adminKey: openAdminKey(adminKeyFile),
       hostName: name,
-      limits: { bodyBytes: limits.httpBodyBytes, tokenBytes: limits.tokenBytes },
+      accounts,
+      limits: authorityLimitsOf(limits),
       metrics: () => metrics.scrape(),
     });
     opened.push(() => authority.close());
@@ -107,6 +121,7 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
         metrics,
         log,
         figures: { lists: () => lists.read() },
+        refused: (refused) => recordAtGate(registry, refused),
       },
       opened,
     );
@@ -146,6 +161,14 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     await opened.close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
     throw error;
   }
+}
+
+/** Throws TypeError for a mail server or a sender that is none. */
+function openAccounts({ registration, mail }: PosternAccounts, log: Logger, opened: Opened): Partial<AccountSettings> {
+  if (mail === undefined) return { ...(registration !== undefined && { registration }) };
+  const mailer = openMail({ smtp: readSmtpServer(mail.smtp), from: readMailAddress(mail.from), log });
+  opened.push(() => mailer.close());
+  return { ...(registration !== undefined && { registration }), sendMail: mailer.send };
 }
 
 /** The administrator's key: made on the first run, readable by its owner alone. */

@@ -1,5 +1,6 @@
 /**
- * The registry of an authority over HTTP, `/v1`, with the admin key: what the commands are built on, and the demo.
+ * The registry of an authority over HTTP, `/v1`, with the admin key, the login of a developer or a key of theirs: what the
+ * commands are built on, and the demo.
  *
  * The key goes to one https origin only, verified against the given CA or the system's. An answer that is no success is
  * an {@link AdminFailure} with the words of the authority (RFC 9457).
@@ -12,7 +13,8 @@ import { sendHttps, type HttpsRequest, type HttpsResponse } from "../agent/reque
 /** Where the authority is and how to be let in. */
 export interface AdminAccess {
   readonly url: string;
-  readonly key: string;
+  /** Absent, what anybody may ask. */
+  readonly key?: string;
   /** CA in PEM; absent, the system's trust. */
   readonly ca?: string;
 }
@@ -49,7 +51,7 @@ export function openAdminClient(access: AdminAccess): AdminClient {
       url: new URL(path, access.url),
       method,
       headers: {
-        authorization: `Bearer ${access.key}`,
+        ...(access.key !== undefined && { authorization: `Bearer ${access.key}` }),
         accept: "application/json",
         ...(body !== undefined && { "content-type": "application/json" }),
       },
@@ -100,17 +102,38 @@ function encodeStep(value: string): string {
   return encodeURIComponent(value);
 }
 
-/** Url, key and CA from the data folder of an authority on this machine. Undefined for what is not there. */
-export function readDataDir(dir: string): Partial<AdminAccess> {
+/** What a data folder says of the authority on this machine. */
+export type Place = Omit<Partial<AdminAccess>, "key"> & {
+  /** The name in its tokens. */
+  readonly issuer?: string;
+};
+
+/** Url, issuer, key and CA from the data folder of an authority on this machine. Undefined for what is not there. */
+export function readDataDir(dir: string): Place & Pick<AdminAccess, "key"> {
+  const key = readAdminKey(dir);
+  if (key instanceof Error) throw key;
+  return { ...readPlace(dir), ...(key !== undefined && { key }) };
+}
+
+/** The same without the key, which fewer may read. */
+export function readPlace(dir: string): Place {
   const { url, local } = readAddresses(readText(join(dir, "authority.json")));
-  const key = readText(join(dir, "admin.key"))?.trim();
   const ca = readText(join(dir, "ca.pem"));
   return {
     // on the machine itself the name that devices use need not mean anything
     ...((local ?? url) !== undefined && { url: local ?? url }),
-    ...(key !== undefined && { key }),
+    ...(url !== undefined && { issuer: url }),
     ...(ca !== undefined && { ca }),
   };
+}
+
+/** The admin key of a data folder; the failure when there is one that may not be read. */
+export function readAdminKey(dir: string): string | AdminFailure | undefined {
+  try {
+    return readText(join(dir, "admin.key"))?.trim();
+  } catch (error) {
+    return error as AdminFailure;
+  }
 }
 
 /** The JSON of a success; throws {@link AdminFailure} with what the body says went wrong. */
@@ -127,7 +150,14 @@ export function readAnswer(response: HttpsResponse): unknown {
     problem["title"] ?? problem["error"],
     fields.length > 0 ? fields.map(describeField).join(", ") : (problem["detail"] ?? problem["error_description"]),
   ].filter((part): part is string => typeof part === "string" && part !== "");
-  throw new AdminFailure(response.status, says.length === 0 ? `HTTP ${response.status}` : says.join(": "));
+  const why = says.length === 0 ? `HTTP ${response.status}` : says.join(": ");
+  throw new AdminFailure(response.status, why + sayWhen(response));
+}
+
+/** When to come back (RFC 6585, section 4). */
+function sayWhen({ status, headers }: HttpsResponse): string {
+  const seconds = headers["retry-after"];
+  return status === 429 && seconds !== undefined && /^\d{1,9}$/.test(seconds) ? `; try again in ${seconds} s` : "";
 }
 
 interface FieldError {

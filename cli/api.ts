@@ -2,8 +2,10 @@
 import { Option, type Command } from "commander";
 import { route } from "./admin-client.ts";
 import { contextOf } from "./context.ts";
+import { askKeys, formatKeys } from "./credentials.ts";
 import { collectList, formatDuration, parseDuration } from "./duration.ts";
 import { failUsage } from "./failure.ts";
+import { addKeyOptions, readKeyOptions, type KeyOptions } from "./jwk-file.ts";
 import { formatList, formatTable } from "./output.ts";
 
 interface Api {
@@ -91,5 +93,17 @@ export function define(noun: Command): void {
           "no apis yet",
         ),
       );
+    });
+
+  addKeyOptions(noun.command("keys"))
+    .description("show the public keys by which the resource server of an api asks about tokens, or replace them all")
+    .argument("<name>", "name of the api")
+    .requiredOption("--project <slug>", "project it belongs to")
+    .action(async (name: string, options: KeyOptions & { project: string }, command: Command) => {
+      const keys = readKeyOptions(options);
+      const { output, withAdmin } = contextOf(command);
+      const path = route`/v1/projects/${options.project}/apis/${name}/keys`;
+      const found = await withAdmin((admin) => askKeys(admin, path, keys));
+      output.print(found, () => formatKeys(found));
     });
 }

@@ -2,7 +2,9 @@
 import { Option, type Command } from "commander";
 import { route, type AdminClient } from "./admin-client.ts";
 import { contextOf, readClientArgument } from "./context.ts";
+import { askKeys, formatKeys, formatSecrets, type PublicKey, type Secret } from "./credentials.ts";
 import { collect } from "./duration.ts";
+import { addKeyOptions, readKeyOptions, type KeyOptions } from "./jwk-file.ts";
 import { formatFacts, formatList, formatTable, formatTime } from "./output.ts";
 
 interface Client {
@@ -14,24 +16,30 @@ interface Client {
   readonly created_at: number;
 }
 
+/** A client with its credentials. */
+interface WholeClient extends Client {
+  readonly secrets: readonly Secret[];
+  readonly keys: readonly PublicKey[];
+}
+
 interface ProjectOption {
   readonly project?: string;
 }
 
 /** Adds the commands of this noun. */
 export function define(noun: Command): void {
-  noun
-    .command("create")
-    .description("create a client; a service or app gets a secret, shown once")
+  addKeyOptions(noun.command("create"))
+    .description("create a client; a service or app without a key gets a secret, shown once")
     .argument("<name>", "name of the client, unique in the project")
     .requiredOption("--project <slug>", "project it belongs to")
     .addOption(new Option("--kind <kind>", "what it is").choices(["device", "service", "app"]).makeOptionMandatory())
     .option("--role <role>", "a role it holds; may be repeated", collect)
     .action(async (name: string, options: CreateOptions, command: Command) => {
       const { project, kind, role: roles = [] } = options;
+      const body = { name, kind, roles, keys: readKeyOptions(options) };
       const { output, withAdmin } = contextOf(command);
       const created = await withAdmin((admin) =>
-        admin.post<Client & { client_secret?: string }>(route`/v1/projects/${project}/clients`, { name, kind, roles }),
+        admin.post<Client & { client_secret?: string }>(route`/v1/projects/${project}/clients`, body),
       );
       const secret = created.client_secret === undefined ? "" : `\nsecret, shown only now: ${created.client_secret}`;
       output.print(created, () => `created ${kind} ${created.id} with roles ${formatList(created.roles)}${secret}`);
@@ -58,7 +66,20 @@ export function define(noun: Command): void {
       );
     });
 
-  one(noun, "show", "show a client", (admin, path) => admin.get<Client>(path), describe);
+  addKeyOptions(noun.command("keys"))
+    .description("show the public keys by which a client proves itself, or replace them all")
+    .argument("<client>", "its id, or its name with --project")
+    .option("--project <slug>", "project, when the client is given by name")
+    .action(async (client: string, options: KeyOptions & ProjectOption, command: Command) => {
+      const { project, name } = readClientArgument(client, options.project);
+      const keys = readKeyOptions(options);
+      const { output, withAdmin } = contextOf(command);
+      const path = route`/v1/projects/${project}/clients/${name}/keys`;
+      const found = await withAdmin((admin) => askKeys(admin, path, keys));
+      output.print(found, () => formatKeys(found));
+    });
+
+  one(noun, "show", "show a client, its secrets and its keys", readWhole, describe);
   one(
     noun,
     "disable",
@@ -82,21 +103,27 @@ export function define(noun: Command): void {
   );
 }
 
-interface CreateOptions {
+interface CreateOptions extends KeyOptions {
   readonly project: string;
   readonly kind: string;
   readonly role?: string[];
 }
 
-type Call = (admin: AdminClient, path: string) => Promise<Client | undefined>;
+type Call<Answer> = (admin: AdminClient, path: string) => Promise<Answer | undefined>;
+
+async function readWhole(admin: AdminClient, path: string): Promise<WholeClient> {
+  const client = await admin.get<Client>(path);
+  const secrets = await admin.list<Secret>(`${path}/secrets`);
+  return { ...client, secrets, keys: await admin.list<PublicKey>(`${path}/keys`) };
+}
 
 /** A command on one client, which prints what the authority answered. */
-function one(
+function one<Answer extends Client>(
   noun: Command,
   verb: string,
   summary: string,
-  call: Call,
-  text: (id: string, client?: Client) => string,
+  call: Call<Answer>,
+  text: (id: string, answer?: Answer) => string,
 ): void {
   noun
     .command(verb)
@@ -116,13 +143,15 @@ function said(what: string, consequence: string): (id: string) => string {
   return (id) => `${what} ${id}${consequence}`;
 }
 
-function describe(id: string, client?: Client): string {
+function describe(id: string, client?: WholeClient): string {
   if (client === undefined) return id;
-  return formatFacts({
+  const facts = formatFacts({
     client: client.id,
     kind: client.kind,
     roles: formatList(client.roles),
     enabled: client.enabled ? "yes" : "no",
     created: formatTime(client.created_at),
   });
+  const secrets = client.secrets.length === 0 ? [] : [formatSecrets(client.secrets)];
+  return [facts, ...secrets, ...(client.keys.length === 0 ? [] : [formatKeys(client.keys)])].join("\n\n");
 }

@@ -5,8 +5,10 @@
 import { readFileSync } from "node:fs";
 import { parse } from "smol-toml";
 import { z } from "zod";
+import { readMailAddress, readSmtpServer } from "../broker/authority/mail-settings.ts";
 import { highestLimits } from "../broker/limits.ts";
 import type { PosternLimits } from "../broker/limits.ts";
+import type { PosternAccounts } from "../broker/up.ts";
 import { isHost } from "../shared/names.ts";
 import { defaultDataDir } from "./context.ts";
 import { fail } from "./failure.ts";
@@ -14,6 +16,9 @@ import { fail } from "./failure.ts";
 const port = z.int().min(0).max(65_535);
 const text = z.string().min(1);
 const host = text.refine(isHost, "is no host name or address");
+const registration = z.enum(["open", "invite", "closed"]);
+const smtp = text.superRefine(asRead(readSmtpServer));
+const sender = text.superRefine(asRead(readMailAddress));
 const level = z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]);
 
 /** What both programs take from their files. */
@@ -39,6 +44,10 @@ export const brokerPorts = {
 const fileSchema = z.strictObject({
   ...commonFields,
   ports: z.strictObject({ http: port.optional(), ...brokerPorts }).optional(),
+  /** Who may register as a developer. */
+  registration: registration.optional(),
+  /** Where mails go, with the user and the password of this server there, and who they are from. */
+  mail: z.strictObject({ smtp: smtp.optional(), from: sender.optional() }).optional(),
   /** The names in {@link PosternLimits} in snake_case, in the same units (docs/operating.md). */
   limits: z.strictObject(limitFields()).optional(),
 });
@@ -58,6 +67,9 @@ export const commonVariables = {
 const environmentSchema = z.object({
   ...commonVariables,
   POSTERN_HTTP_PORT: z.coerce.number().pipe(port).optional(),
+  POSTERN_REGISTRATION: registration.optional(),
+  POSTERN_SMTP: smtp.optional(),
+  POSTERN_MAIL_FROM: sender.optional(),
 });
 
 /** What the command line said. */
@@ -85,6 +97,7 @@ export interface UpSettings {
   readonly mqttPort: number | null;
   readonly mqttBind: string | undefined;
   readonly logLevel: string;
+  readonly accounts: PosternAccounts;
   /** Those that are set. */
   readonly limits: Partial<PosternLimits>;
 }
@@ -103,7 +116,30 @@ export function readUpSettings(flags: UpFlags, environment: NodeJS.ProcessEnv = 
     mqttPort: flags.mqttPort ?? env.POSTERN_MQTT_PORT ?? file.ports?.mqtt ?? null,
     mqttBind: flags.mqttBind ?? env.POSTERN_MQTT_BIND ?? file.mqtt_bind,
     logLevel: flags.logLevel ?? env.POSTERN_LOG_LEVEL ?? file.log_level ?? "info",
+    accounts: {
+      registration: env.POSTERN_REGISTRATION ?? file.registration ?? "invite",
+      ...readMail(env.POSTERN_SMTP ?? file.mail?.smtp, env.POSTERN_MAIL_FROM ?? file.mail?.from),
+    },
     limits: readLimits(file.limits ?? {}),
+  };
+}
+
+/** Both or neither: a server alone would look as if mails were sent. */
+function readMail(server: string | undefined, from: string | undefined): Pick<PosternAccounts, "mail"> {
+  if (server === undefined && from === undefined) return {};
+  if (server === undefined) return fail("mail.smtp (POSTERN_SMTP): is needed with mail.from");
+  if (from === undefined) return fail("mail.from (POSTERN_MAIL_FROM): is needed with mail.smtp");
+  return { mail: { smtp: server, from } };
+}
+
+/** A check that says what the reader says, which never repeats what it was given. */
+function asRead(read: (text: string) => unknown): (text: string, context: z.RefinementCtx) => void {
+  return (given, context) => {
+    try {
+      read(given);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: (error as Error).message, input: undefined });
+    }
   };
 }
 

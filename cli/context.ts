@@ -2,7 +2,9 @@
  * What every command is given: its output and, when it asks, a client of the authority.
  *
  * Address, key and trust come from the flags, else from POSTERN_URL, POSTERN_KEY and POSTERN_CA, else from the data folder
- * (`--data`, POSTERN_DATA, ./postern-data). A data folder that is named wins over the environment.
+ * (`--data`, POSTERN_DATA, ./postern-data), else from `postern login`: the login at that address, or, where nothing names
+ * one, the last. A data folder that is named wins over the environment. A key is sent only where it is from, or where the
+ * caller said.
  */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
@@ -19,12 +21,30 @@ export interface GlobalOptions {
   readonly data?: string;
 }
 
-/** What a command works with. */
+/** Uses a client of the registry. */
+export type UseClient<Result> = (client: AdminClient, access: FoundAccess) => Promise<Result>;
+
+/** What a command works with. The clients are closed after use. */
 export interface Context {
   readonly options: GlobalOptions;
   readonly output: Output;
-  /** Runs with a client of the registry and closes it. */
-  readonly withAdmin: <Result>(use: (admin: AdminClient) => Promise<Result>) => Promise<Result>;
+  /** Runs with whatever key is found: the admin key, an API key, or a login. */
+  readonly withAdmin: <Result>(use: UseClient<Result>) => Promise<Result>;
+  /** Runs as a developer: with a key that was given, else with a login, and not with the key of a data folder. */
+  readonly withLogin: <Result>(use: UseClient<Result>) => Promise<Result>;
+  /** Runs without a key, as anybody. */
+  readonly withoutKey: <Result>(use: UseClient<Result>) => Promise<Result>;
+}
+
+/** Which key is wanted: any, that of a developer, or none. */
+export type WantedKey = "any" | "developer" | "none";
+
+/** Where the authority is and how to be let in. */
+export interface FoundAccess extends AdminAccess {
+  /** The name in its tokens: that of the data folder, else the address. */
+  readonly issuer: string;
+  /** Whose login the key is, where it is one that is stored. */
+  readonly email?: string;
 }
 
 /** Where an authority on this machine keeps its data unless told otherwise. */
@@ -36,44 +56,73 @@ export function contextOf(command: Command): Context {
   return {
     options,
     output: createOutput(options.json === true),
-    async withAdmin(use) {
-      const { openAdminClient } = await import("./admin-client.ts");
-      const { url, key, ca } = await findAccess(options);
-      const where = `no key for ${url}`;
-      if (key === undefined) return fail(`${where}; give --key, POSTERN_KEY or --data`);
-      const admin = openAdminClient({ url, key, ...(ca !== undefined && { ca }) });
-      try {
-        return await use(admin);
-      } catch (error) {
-        const isStranger =
-          ca === undefined && error instanceof Error && error.message.includes("the expected authority");
-        throw isStranger ? new CommandFailure(`${error.message}; name its CA with --ca or POSTERN_CA`) : error;
-      } finally {
-        admin.close();
-      }
-    },
+    withAdmin: (use) => withClient(options, "any", use),
+    withLogin: (use) => withClient(options, "developer", use),
+    withoutKey: (use) => withClient(options, "none", use),
   };
 }
 
-/** Where the authority is, with its key when one is known. */
+async function withClient<Result>(options: GlobalOptions, wanted: WantedKey, use: UseClient<Result>): Promise<Result> {
+  const { AdminFailure, openAdminClient } = await import("./admin-client.ts");
+  const access = await findAccess(options, process.env, wanted);
+  const { url, key, ca, email } = access;
+  if (key === undefined && wanted === "any") {
+    return fail(`no key for ${url}; give --key, POSTERN_KEY or --data, or log in with postern login`);
+  }
+  if (key === undefined && wanted === "developer") return fail(`not logged in at ${url}; log in with postern login`);
+  const client = openAdminClient({ url, ...(key !== undefined && { key }), ...(ca !== undefined && { ca }) });
+  try {
+    return await use(client, access);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    if (ca === undefined && error.message.includes("the expected authority")) {
+      throw new CommandFailure(`${error.message}; name its CA with --ca or POSTERN_CA`);
+    }
+    // a password that is wrong is another 401
+    const isKeyRefused = error instanceof AdminFailure && error.status === 401 && error.message.includes("the key");
+    if (email !== undefined && isKeyRefused) {
+      throw new CommandFailure(`${error.message}; the login of ${email} is over, log in again with postern login`);
+    }
+    throw error;
+  } finally {
+    client.close();
+  }
+}
+
+/** Where the authority is, with its key when one is known and wanted. */
 export async function findAccess(
   options: GlobalOptions,
   environment: NodeJS.ProcessEnv = process.env,
-): Promise<Omit<AdminAccess, "key"> & { readonly key?: string }> {
-  const { readCaFor, readDataDir } = await import("./admin-client.ts");
+  wanted: WantedKey = "any",
+): Promise<FoundAccess> {
+  const { readAdminKey, readCaFor, readPlace } = await import("./admin-client.ts");
+  const { findCa, findLastLogin, findLogin } = await import("./login-store.ts");
   const named = options.data !== undefined;
   const env = named ? {} : environment;
   const url = options.url ?? env["POSTERN_URL"];
+  const given = wanted === "none" ? undefined : (options.key ?? env["POSTERN_KEY"]);
   const dir = options.data ?? environment["POSTERN_DATA"] ?? defaultDataDir;
-  const files = url === undefined || named ? readDataDir(dir) : {};
-  const found = url ?? files.url;
+  const files = url === undefined || named ? readPlace(dir) : {};
+  // a key that was given is for an authority that was named
+  const isOpen = given === undefined && !named && environment["POSTERN_DATA"] === undefined;
+  const found = url ?? files.url ?? (isOpen ? findLastLogin(environment)?.url : undefined);
   if (found === undefined) return fail(`no authority in ${dir}; start one with postern up, or give --url or --data`);
   if (!URL.canParse(found) || new URL(found).protocol !== "https:")
     return failUsage(`${found} is not an https address`);
-  const key = options.key ?? env["POSTERN_KEY"] ?? files.key;
+
   const caFile = options.ca ?? env["POSTERN_CA"];
-  const ca = caFile === undefined ? (files.ca ?? readCaFor(dir, found)) : readCa(caFile);
-  return { url: found, ...(key !== undefined && { key }), ...(ca !== undefined && { ca }) };
+  const ca = caFile === undefined ? (files.ca ?? readCaFor(dir, found) ?? findCa(found, environment)) : readCa(caFile);
+  const issuer = files.issuer ?? found.replace(/\/+$/, "");
+  const place = { url: found, issuer, ...(ca !== undefined && { ca }) };
+  if (wanted === "none") return place;
+  if (given !== undefined) return { ...place, key: given };
+  const isOfFolder = named || (url === undefined && files.url !== undefined);
+  const key = isOfFolder && wanted === "any" ? readAdminKey(dir) : undefined;
+  if (typeof key === "string") return { ...place, key };
+  const login = findLogin(found, environment);
+  // a key that others may read and we may not is missing only where there is no login
+  if (login === undefined && key instanceof Error) throw key;
+  return login === undefined ? place : { ...place, key: login.token, email: login.email };
 }
 
 /** The project and name of a client given as id, or as name with `--project`. */

@@ -23,3 +23,8 @@ export function failUsage(why: string): never {
 export function fail(why: string): never {
   throw new CommandFailure(why, 1);
 }
+
+/** Ends with exit code 1 where the answer that was asked for is a no: it has been printed, and no line says it again. */
+export function endWithNo(): never {
+  throw new CommandFailure("");
+}

@@ -19,10 +19,20 @@ interface Noun {
 const nouns: Readonly<Record<string, Noun>> = {
   up: { summary: "run authority and broker in this process", load: () => import("./up.ts") },
   broker: { summary: "run a broker elsewhere; list and delete such brokers", load: () => import("./broker.ts") },
+  login: { summary: "log in as a developer", load: () => import("./login.ts") },
+  logout: { summary: "end that login", load: () => import("./logout.ts") },
+  developer: { summary: "register, confirm, invite, list and delete developers", load: () => import("./developer.ts") },
+  apikey: { summary: "create, list and revoke your API keys", load: () => import("./apikey.ts") },
+  member: { summary: "list, invite, change and remove the members of a project", load: () => import("./member.ts") },
+  invitation: { summary: "list and revoke invitations", load: () => import("./invitation.ts") },
   project: { summary: "create and list projects, revoke their tokens", load: () => import("./project.ts") },
-  api: { summary: "create and list the apis of a project", load: () => import("./api.ts") },
+  api: { summary: "create and list the apis of a project, and set their keys", load: () => import("./api.ts") },
   role: { summary: "create and change the roles of a project", load: () => import("./role.ts") },
-  client: { summary: "create, show, disable and delete clients", load: () => import("./client.ts") },
+  client: {
+    summary: "create, show, disable and delete clients, and set their keys",
+    load: () => import("./client.ts"),
+  },
+  secret: { summary: "create, list and retire the secrets of clients and apis", load: () => import("./secret.ts") },
   ticket: { summary: "create, list and revoke enrolment tickets", load: () => import("./ticket.ts") },
   token: { summary: "get, inspect and revoke tokens", load: () => import("./token.ts") },
   cert: { summary: "list and revoke certificates", load: () => import("./cert.ts") },
@@ -56,7 +66,7 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     .option("--json", "print JSON")
     .option("--data <dir>", "data folder of an authority on this machine (default ./postern-data)")
     .option("--url <url>", "address of the authority (POSTERN_URL)")
-    .option("--key <key>", "admin key (POSTERN_KEY)")
+    .option("--key <key>", "admin key or API key (POSTERN_KEY; else that of the data folder, else postern login)")
     .option("--ca <file>", "trust this CA for --url, PEM (POSTERN_CA)")
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .exitOverride();
@@ -101,6 +111,7 @@ function report(error: unknown, what: string): number {
     // commander has printed its line, or the help that was asked for
     return error.exitCode === 0 ? 0 : 2;
   }
+  if (error instanceof CommandFailure && error.message === "") return error.exitCode;
   process.stderr.write(`postern: ${what}: ${printable(explain(error), 500)}\n`);
   if (process.env["POSTERN_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
   return error instanceof CommandFailure ? error.exitCode : 1;

@@ -1,5 +1,6 @@
 /** A token decoded for reading: plain JSON values, nothing verified. */
-import { toBase64url } from "../shared/base64url.ts";
+import { fromBase64url, toBase64url } from "../shared/base64url.ts";
+import type { Confirmation } from "../shared/claims.ts";
 import { toJwk } from "../shared/cose-key.ts";
 import { encodeScopeText, formatPermission, type Grant } from "../shared/scope.ts";
 import { inspectToken } from "../shared/token.ts";
@@ -26,8 +27,8 @@ export interface TokenDescription {
     /** The array of RFC 9431, section 2.3, or the names of an api of kind http. */
     readonly scope?: unknown;
   };
-  /** The key or certificate that the token is bound to; null for a bearer token. */
-  readonly confirmation: { readonly kind: "key" | "certificate"; readonly sha256: string } | null;
+  /** The key or certificate that the token is bound to, or the key of its DPoP proofs; null for a bearer token. */
+  readonly confirmation: { readonly kind: "key" | "certificate" | "thumbprint"; readonly sha256: string } | null;
   /** Permissions, or scopes. */
   readonly allows: readonly string[];
   /** RFC 9770 hashes, hexadecimal. */
@@ -38,12 +39,6 @@ export interface TokenDescription {
 export function describeToken(text: string): TokenDescription {
   const { format, bytes, kid, claims, grants, hashes } = inspectToken(text);
   const { iss, sub, aud, exp, iat, nbf, id, cnf, scope } = claims;
-  const confirmation =
-    cnf === undefined
-      ? null
-      : cnf.kind === "key"
-        ? { kind: cnf.kind, sha256: cnf.key.thumbprint }
-        : { kind: cnf.kind, sha256: toHex(cnf.sha256) };
   return {
     format,
     alg: "ES256",
@@ -57,15 +52,23 @@ export function describeToken(text: string): TokenDescription {
       iat,
       ...(nbf !== undefined && { nbf }),
       ...(format === "cwt" ? { cti: toHex(id) } : { jti: toBase64url(id) }),
-      ...(cnf !== undefined && {
-        cnf: cnf.kind === "key" ? { jwk: toJwk(cnf.key) } : { "x5t#S256": toBase64url(cnf.sha256) },
-      }),
+      ...(cnf !== undefined && { cnf: toJsonConfirmation(cnf) }),
       ...(scope !== undefined && { scope: typeof scope === "string" ? scope : toJsonScope(scope) }),
     },
-    confirmation,
+    confirmation: cnf === undefined ? null : { kind: cnf.kind, sha256: hashOf(cnf) },
     allows: typeof scope === "string" ? scope.split(" ") : grants.map(formatPermission),
     hashes,
   };
+}
+
+function toJsonConfirmation(cnf: Confirmation): object {
+  if (cnf.kind === "thumbprint") return { jkt: cnf.jkt };
+  return cnf.kind === "key" ? { jwk: toJwk(cnf.key) } : { "x5t#S256": toBase64url(cnf.sha256) };
+}
+
+function hashOf(cnf: Confirmation): string {
+  if (cnf.kind === "thumbprint") return toHex(fromBase64url(cnf.jkt));
+  return cnf.kind === "key" ? cnf.key.thumbprint : toHex(cnf.sha256);
 }
 
 function toJsonScope(grants: readonly Grant[]): unknown {

@@ -1,56 +1,14 @@
-/**
- * `postern token`: getting a token with a client's secret (RFC 6749, section 4.4) or as the agent of a folder, reading one
- * without asking anybody, and taking one back.
- *
- * A secret is better given in POSTERN_CLIENT_SECRET than on the command line, where others may see it.
- */
+/** `postern token`: getting a token, having one checked, reading one without asking anybody, and taking one back. */
 import type { Command } from "commander";
-import { sendHttps } from "../agent/request.ts";
-import { readAnswer } from "./admin-client.ts";
-import { contextOf, findAccess, readClientArgument, type GlobalOptions } from "./context.ts";
-import { collect } from "./duration.ts";
-import { fail, failUsage } from "./failure.ts";
+import { contextOf } from "./context.ts";
 import { formatFacts, formatList, formatTime } from "./output.ts";
-
-interface GetOptions {
-  readonly client?: string;
-  readonly project?: string;
-  readonly secret?: string;
-  readonly audience?: string;
-  readonly api?: string;
-  readonly scope?: string[];
-  readonly dir?: string;
-}
-
-interface TokenAnswer {
-  readonly access_token: string;
-  readonly token_type: string;
-  readonly expires_in: number;
-  readonly scope?: string;
-}
+import { defineGet } from "./token-get.ts";
+import { defineVerify } from "./token-verify.ts";
 
 /** Adds the commands of this noun. */
 export function define(noun: Command): void {
-  noun
-    .command("get")
-    .description("get a token with a client's secret, or as the agent of a folder")
-    .option("--client <client>", "the client: its id, or its name with --project")
-    .option("--project <slug>", "project of --client and --api")
-    .option("--secret <secret>", "the client's secret (POSTERN_CLIENT_SECRET)")
-    .option("--audience <audience>", "audience of the api")
-    .option("--api <name>", "the api, instead of its audience; neither, when the client has one api")
-    .option(
-      "--scope <scope>",
-      "less than the roles allow: pub:FILTER and the like, or a scope; may be repeated",
-      collect,
-    )
-    .option("--dir <dir>", "ask as the agent that is enrolled in this folder")
-    .action(async (options: GetOptions, command: Command) => {
-      const { output, options: globals } = contextOf(command);
-      const answer =
-        options.dir === undefined ? await getWithSecret(options, globals) : await getAsAgent(options, options.dir);
-      output.print(answer, () => answer.access_token);
-    });
+  defineGet(noun);
+  defineVerify(noun, readToken);
 
   noun
     .command("revoke")
@@ -96,55 +54,4 @@ async function readToken(argument: string): Promise<string> {
   if (argument !== "-") return argument;
   const { readStdin } = await import("./stdin.ts");
   return (await readStdin(16_384)).toString("utf8").trim();
-}
-
-async function getWithSecret(options: GetOptions, globals: GlobalOptions): Promise<TokenAnswer> {
-  if (options.client === undefined) return failUsage("give --client with its secret, or --dir of an agent");
-  const { project, name } = readClientArgument(options.client, options.project);
-  const clientId = `${project}.${name}`;
-  const secret = options.secret ?? process.env["POSTERN_CLIENT_SECRET"];
-  if (secret === undefined) return failUsage("give --secret or POSTERN_CLIENT_SECRET");
-  const audience = options.audience ?? (options.api === undefined ? undefined : `${project}.${options.api}`);
-  const { url, ca } = await findAccess(globals);
-  const response = await sendHttps({
-    url: new URL("/token", url),
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json" },
-    body: JSON.stringify({
-      grant_type: "client_credentials",
-      client_id: clientId,
-      client_secret: secret,
-      ...(audience !== undefined && { audience }),
-      ...(options.scope !== undefined && { scope: await encodeWish(options.scope) }),
-    }),
-    ...(ca !== undefined && { ca }),
-  });
-  const answer = readAnswer(response) as Partial<TokenAnswer> | undefined;
-  if (typeof answer?.access_token !== "string") return fail("the authority's answer holds no token");
-  return answer as TokenAnswer;
-}
-
-async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer> {
-  if (options.client !== undefined || options.secret !== undefined) failUsage("give --dir or --client, not both");
-  const [{ openRefreshedAgent }, { parsePermission }] = await Promise.all([
-    import("../agent/agent.ts"),
-    import("../shared/scope.ts"),
-  ]);
-  const api = options.api ?? options.audience;
-  const agent = await openRefreshedAgent({
-    dir,
-    ...(api !== undefined && { api }),
-    ...(options.scope !== undefined && { scope: options.scope.map(parsePermission) }),
-  });
-  const { text, expiresInSeconds } = await agent.token();
-  return { access_token: text, token_type: "pop", expires_in: expiresInSeconds };
-}
-
-/** Permissions become the text form of RFC 9431, section 2.3; anything else is scopes as they are. */
-async function encodeWish(scopes: readonly string[]): Promise<string> {
-  const { encodeScopeText, parsePermission } = await import("../shared/scope.ts");
-  const permissions = scopes.filter((scope) => /^(pub|sub|pubsub):/.test(scope));
-  if (permissions.length === 0) return scopes.join(" ");
-  if (permissions.length < scopes.length) return failUsage("--scope is either permissions or plain scopes");
-  return encodeScopeText(scopes.map(parsePermission));
 }

@@ -40,13 +40,14 @@ export function define(noun: Command): void {
       const settings = readUpSettings({ ...flags, ...(options.data !== undefined && { data: options.data }) });
       const log = pino({ level: settings.logLevel }, pino.destination({ fd: 2, sync: true }));
       const signalled = untilSignalled();
-      const { dataDir, host, bind, httpPort, mqttsPort, wssPort, mqttPort, mqttBind, limits } = settings;
+      const { dataDir, host, bind, httpPort, mqttsPort, wssPort, mqttPort, mqttBind, accounts, limits } = settings;
       const postern = await startPostern({
         dataDir,
         httpPort,
         mqttsPort,
         wssPort,
         mqttPort,
+        accounts,
         limits,
         log,
         ...(host !== undefined && { host }),

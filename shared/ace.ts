@@ -7,7 +7,7 @@
 import { asMap, decode, encode, type Cbor } from "./cbor.ts";
 import { readCoseKey, toCoseKey, type PublicKey } from "./cose-key.ts";
 import { Refusal, refuse, type OauthError } from "./refusal.ts";
-import { decodeScope, encodeScope, type Grant } from "./scope.ts";
+import { decodeScope, encodeScope, type Scope } from "./scope.ts";
 
 /** Media type of these messages. */
 export const ACE_CBOR = "application/ace+cbor";
@@ -33,7 +33,7 @@ const mqttTls = 3;
 const coseKey = 1;
 const tokenTypes = { bearer: 1, pop: 2 } as const;
 
-/** RFC 9200, table 3. `server_error` has no number there; invalid_request is the nearest. */
+/** RFC 9200, table 3. `server_error` and `invalid_dpop_proof` have no number there; invalid_request is the nearest. */
 const errorCodes: Record<OauthError, number> = {
   invalid_request: 1,
   invalid_client: 2,
@@ -43,13 +43,14 @@ const errorCodes: Record<OauthError, number> = {
   invalid_scope: 6,
   unsupported_pop_key: 7,
   incompatible_ace_profiles: 8,
+  invalid_dpop_proof: 1,
   server_error: 1,
 };
 
 /** A request for a token, and what of it says who asks. */
 export interface TokenRequest {
   readonly audience?: string;
-  readonly scope?: readonly Grant[] | string;
+  readonly scope?: Scope;
   /** The key that the token shall be bound to. */
   readonly reqCnf?: PublicKey;
   readonly clientId?: string;
@@ -65,7 +66,7 @@ export interface TokenResponse {
   readonly expiresIn: number;
   readonly tokenType: "pop" | "bearer";
   /** Present when it differs from what was asked. */
-  readonly scope?: readonly Grant[] | string;
+  readonly scope?: Scope;
   readonly profile?: boolean;
 }
 
@@ -151,11 +152,11 @@ export function readTokenError(body: Uint8Array): { readonly error: OauthError; 
   return { error: known, ...(description !== undefined && { description }) };
 }
 
-function toScope(scope: readonly Grant[] | string): Cbor {
+function toScope(scope: Scope): Cbor {
   return typeof scope === "string" ? scope : encodeScope(scope);
 }
 
-function readRequestedScope(scope: Cbor): readonly Grant[] | string {
+function readRequestedScope(scope: Cbor): Scope {
   if (typeof scope === "string") return scope;
   if (!(scope instanceof Uint8Array)) return refuse("request.scope", "neither text nor a byte string");
   try {

@@ -16,6 +16,8 @@ import { Refusal, refuse } from "./refusal.ts";
 
 /** Longest `cti` or `jti` of an assertion: it is kept until it expires. */
 export const MAX_ASSERTION_ID_BYTES = 64;
+/** Longest `kid` that is looked at. */
+const maxKidLength = 255;
 
 /** What an assertion says. Times in seconds since 1970. */
 export interface AssertionClaims {
@@ -24,6 +26,7 @@ export interface AssertionClaims {
   readonly aud: string;
   readonly exp: number;
   readonly iat?: number;
+  readonly nbf?: number;
   /** `cti` or `jti`: one use only. */
   readonly id: Uint8Array;
 }
@@ -31,6 +34,8 @@ export interface AssertionClaims {
 /** An assertion that is read and not yet verified. */
 export interface Assertion {
   readonly claims: AssertionClaims;
+  /** Which of the client's keys it names; of a JWT alone. Nothing else in the header says whose key it is. */
+  readonly kid?: string | undefined;
   isSignedBy(key: PublicKey): boolean;
 }
 
@@ -44,6 +49,7 @@ export function mintCwtAssertion(claims: AssertionClaims, signer: Signer): Uint8
     [claimKey.cti, claims.id],
   ]);
   if (claims.iat !== undefined) map.set(claimKey.iat, claims.iat);
+  if (claims.nbf !== undefined) map.set(claimKey.nbf, claims.nbf);
   return signCwt(map, signer);
 }
 
@@ -73,28 +79,30 @@ function readCwtAssertion(bytes: Uint8Array): Assertion {
       return false;
     }
   };
-  const { iss, sub, aud, exp, iat, cti } = claimKey;
+  const read = (name: Exclude<keyof Unread, "id"> | "cti"): unknown => claims.get(claimKey[name]);
+  const [iss, sub, aud, exp] = [read("iss"), read("sub"), read("aud"), read("exp")];
   return {
-    claims: toClaims(
-      claims.get(iss),
-      claims.get(sub),
-      claims.get(aud),
-      claims.get(exp),
-      claims.get(iat),
-      claims.get(cti),
-    ),
+    claims: toClaims({ iss, sub, aud, exp, iat: read("iat"), nbf: read("nbf"), id: read("cti") }),
     isSignedBy: holds,
   };
 }
 
 function readJwtAssertion(text: string): Assertion {
   const jwt = readJwt(text);
-  const { iss, sub, aud, exp, iat, jti } = jwt.payload;
+  if ((jwt.kid?.length ?? 0) > maxKidLength) refuse("assertion.malformed", "the kid is too long");
+  const { iss, sub, aud, exp, iat, nbf, jti } = jwt.payload;
   const id = typeof jti === "string" ? Buffer.from(jti) : undefined;
-  return { claims: toClaims(iss, sub, aud, exp, iat, id), isSignedBy: (key) => isSignedBy(jwt, key) };
+  return {
+    claims: toClaims({ iss, sub, aud, exp, iat, nbf, id }),
+    kid: jwt.kid,
+    isSignedBy: (key) => isSignedBy(jwt, key),
+  };
 }
 
-function toClaims(iss: unknown, sub: unknown, aud: unknown, exp: unknown, iat: unknown, id: unknown): AssertionClaims {
+/** The claims as they stand there. */
+type Unread = Readonly<Record<keyof AssertionClaims, unknown>>;
+
+function toClaims({ iss, sub, aud, exp, iat, nbf, id }: Unread): AssertionClaims {
   const audience: unknown = Array.isArray(aud) && aud.length === 1 ? aud[0] : aud;
   if (typeof iss !== "string" || typeof sub !== "string" || typeof audience !== "string") {
     return refuse("assertion.malformed", "iss, sub or aud is missing");
@@ -103,7 +111,7 @@ function toClaims(iss: unknown, sub: unknown, aud: unknown, exp: unknown, iat: u
   if (!(id instanceof Uint8Array) || id.length === 0 || id.length > MAX_ASSERTION_ID_BYTES) {
     return refuse("assertion.malformed", "the id is missing or too long");
   }
-  const base = { iss, sub, aud: audience, exp, id };
-  if (iat === undefined) return base;
-  return typeof iat === "number" ? { ...base, iat } : refuse("assertion.malformed", "iat is no number");
+  const isTime = (time: unknown): time is number | undefined => time === undefined || typeof time === "number";
+  if (!isTime(iat) || !isTime(nbf)) return refuse("assertion.malformed", "iat or nbf is no number");
+  return { iss, sub, aud: audience, exp, id, ...(iat !== undefined && { iat }), ...(nbf !== undefined && { nbf }) };
 }

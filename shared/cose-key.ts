@@ -96,8 +96,8 @@ export function readJwk(jwk: unknown): PublicKey {
   const { kty, crv, x, y, d, alg } = jwk as Record<string, unknown>;
   if (kty !== "EC") refuse("key.type", "kty is not EC");
   if (crv !== "P-256") refuse("key.curve", "crv is not P-256");
-  if (alg !== undefined && alg !== "ES256") refuse("key.algorithm");
-  if (d !== undefined) refuse("key.private");
+  if (alg !== undefined && alg !== "ES256") refuse("key.algorithm", "alg is not ES256");
+  if (d !== undefined) refuse("key.private", "d is the private part, which stays with its owner");
   if (typeof x !== "string" || typeof y !== "string") return refuse("key.malformed", "coordinates are text");
   return importPoint(readCoordinate(fromBase64url(x)), readCoordinate(fromBase64url(y)));
 }

@@ -1,13 +1,13 @@
 /**
- * JSON Web Tokens in compact form, signed with ES256: access tokens (`at+jwt`, RFC 9068) and client assertions
- * (RFC 7523).
+ * JSON Web Tokens in compact form, signed with ES256: access tokens (`at+jwt`, RFC 9068), client assertions (RFC 7523) and
+ * DPoP proofs (RFC 9449).
  *
  * Refuses every other algorithm, `none` included, `crit`, and any text that base64url would decode but not give back.
  */
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { toJwtClaims, type Claims } from "./claims.ts";
-import type { PublicKey } from "./cose-key.ts";
+import type { PublicJwk, PublicKey } from "./cose-key.ts";
 import { verifyEs256, type Signer } from "./es256.ts";
 import { refuse } from "./refusal.ts";
 
@@ -15,14 +15,17 @@ import { refuse } from "./refusal.ts";
 export interface Jwt {
   readonly kid: string | undefined;
   readonly type: string | undefined;
+  /** The key that it names as its own, unread. Only a DPoP proof may be verified with it. */
+  readonly jwk: unknown;
   readonly payload: Record<string, unknown>;
   readonly signed: Uint8Array;
   readonly signature: Uint8Array;
 }
 
-/** Signs a payload in compact form. `type` is the `typ` header, for example `at+jwt`. */
-export function signJwt(payload: Record<string, unknown>, type: string, signer: Signer): string {
-  const protectedHeader = { alg: "ES256", typ: type, ...(signer.kid !== "" && { kid: signer.kid }) };
+/** Signs a payload in compact form. `type` is the `typ` header, for example `at+jwt`; `jwk` names the key in place of a kid. */
+export function signJwt(payload: Record<string, unknown>, type: string, signer: Signer, jwk?: PublicJwk): string {
+  const name = jwk === undefined ? signer.kid !== "" && { kid: signer.kid } : { jwk };
+  const protectedHeader = { alg: "ES256", typ: type, ...name };
   const signed = `${toPart(protectedHeader)}.${toPart(payload)}`;
   return `${signed}.${toBase64url(signer.sign(Buffer.from(signed)))}`;
 }
@@ -46,12 +49,12 @@ export function readJwt(text: string): Jwt {
   } catch {
     return refuse("token.malformed", "header or payload is not a JSON object");
   }
-  const { alg, crit, kid, typ } = protectedHeader;
+  const { alg, crit, kid, typ, jwk } = protectedHeader;
   if (alg !== "ES256") return refuse("token.algorithm", "not ES256");
   if (crit !== undefined) return refuse("token.malformed", "crit is not understood");
   if (kid !== undefined && typeof kid !== "string") return refuse("token.malformed", "kid is not text");
   if (typ !== undefined && typeof typ !== "string") return refuse("token.malformed", "typ is not text");
-  return { kid, type: typ, payload, signed: Buffer.from(`${parts[0]}.${parts[1]}`), signature };
+  return { kid, type: typ, jwk, payload, signed: Buffer.from(`${parts[0]}.${parts[1]}`), signature };
 }
 
 /** Whether the signature is one by this key. */

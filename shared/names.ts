@@ -29,6 +29,13 @@ export function readClientId(id: string): { readonly project: string; readonly n
   return parts;
 }
 
+/** Takes `<project>/<api>` apart, which a resource server is called; nothing for what is no such name. */
+export function readResourceServer(text: string): { readonly project: string; readonly api: string } | undefined {
+  const slash = text.indexOf("/");
+  const parts = { project: text.slice(0, slash), api: text.slice(slash + 1) };
+  return slash >= 0 && slug.test(parts.project) && name.test(parts.api) ? parts : undefined;
+}
+
 /** The URI that stands in the subject alternative name of a device certificate. */
 export function clientIdUrn(id: string): string {
   return `urn:postern:client:${id}`;

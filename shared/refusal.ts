@@ -7,7 +7,10 @@
  */
 import { randomBytes } from "node:crypto";
 
-/** Error codes of the OAuth and ACE endpoints (RFC 6749, section 5.2; RFC 9200, section 5.8.3). */
+/**
+ * Error codes of the OAuth and ACE endpoints (RFC 6749, section 5.2; RFC 9200, section 5.8.3; RFC 9449,
+ * section 5).
+ */
 export type OauthError =
   | "invalid_request"
   | "invalid_client"
@@ -17,6 +20,7 @@ export type OauthError =
   | "invalid_scope"
   | "unsupported_pop_key"
   | "incompatible_ace_profiles"
+  | "invalid_dpop_proof"
   | "server_error";
 
 /** What a peer learns of a reason. */
@@ -43,6 +47,15 @@ const badProof = {
 } as const;
 const notAllowed = { http: 403, oauth: "unauthorized_client", connack: 5, says: "not authorized" } as const;
 const badTicket = { http: 401, oauth: "invalid_client", connack: 4, says: "the ticket is not accepted" } as const;
+
+const badDpop = {
+  http: 400,
+  oauth: "invalid_dpop_proof",
+  connack: 4,
+  says: "the DPoP proof is not accepted",
+} as const;
+const badLogin = { http: 401, oauth: "invalid_client", connack: 4, says: "address or password is wrong" } as const;
+const badKeyOfDeveloper = { http: 401, oauth: "invalid_client", connack: 4, says: "the key is not accepted" } as const;
 
 /** Every reason, with what it means on each wire. */
 export const meanings = {
@@ -124,6 +137,21 @@ export const meanings = {
   "assertion.lifetime": badClient,
   "assertion.signature": badClient,
   "assertion.replayed": badClient,
+  "secret.expired": badClient,
+  "secret.retired": badClient,
+  "resource-server.unknown": badClient,
+
+  // DPoP (RFC 9449)
+  "dpop.malformed": badDpop,
+  "dpop.type": badDpop,
+  "dpop.algorithm": badDpop,
+  "dpop.key": badDpop,
+  "dpop.signature": badDpop,
+  "dpop.method": badDpop,
+  "dpop.url": badDpop,
+  "dpop.time": badDpop,
+  "dpop.token": badDpop,
+  "dpop.replayed": badDpop,
 
   // enrolment
   "ticket.malformed": badTicket,
@@ -154,6 +182,20 @@ export const meanings = {
   "request.unbound": { ...badBody, says: "this api takes tokens bound to a key only" },
   "request.profile": { http: 400, oauth: "incompatible_ace_profiles", connack: 4, says: "no common profile" },
 
+  // developers, and what they may
+  "account.unknown": badLogin,
+  "account.password": badLogin,
+  "account.unconfirmed": badLogin,
+  "account.code": { http: 400, oauth: "invalid_request", connack: 4, says: "the code is not accepted" },
+  "account.last-owner": { http: 409, oauth: "invalid_request", connack: 5, says: "a project would have no owner" },
+  "account.login": badKeyOfDeveloper,
+  "api-key.unknown": badKeyOfDeveloper,
+  "api-key.expired": badKeyOfDeveloper,
+  "api-key.revoked": badKeyOfDeveloper,
+  "registration.closed": { ...notAllowed, says: "registration is closed" },
+  "registration.invitation": { ...notAllowed, says: "the invitation is not accepted" },
+  "access.permission": notAllowed,
+
   // the registry
   "admin.key": { http: 401, oauth: "invalid_client", connack: 4, says: "the key is not accepted" },
   "registry.not-found": { http: 404, oauth: "invalid_request", connack: 5, says: "not found" },
@@ -183,6 +225,12 @@ export const meanings = {
   "list.parameters": { ...badBody, says: "these parameters do not go together" },
   "list.cursor": { ...badBody, says: "the cursor is out of bounds" },
   "trust.stale": { http: 503, oauth: "server_error", connack: 5, says: "the service is not ready" },
+
+  // a request to a resource server
+  "token.query": { ...badBody, says: "a token belongs into the Authorization header" },
+  "token.inactive": badToken,
+  "scope.insufficient": { http: 403, oauth: "invalid_scope", connack: 5, says: "the token does not allow this" },
+  "authority.unreachable": { http: 503, oauth: "server_error", connack: 5, says: "the service is not ready" },
 
   // limits and our own faults
   "rate.limited": { http: 429, oauth: "invalid_request", connack: 5, says: "too many requests" },

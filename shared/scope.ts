@@ -1,6 +1,6 @@
 /**
  * What a client may publish and subscribe: grants, their AIF-MQTT encodings (RFC 9431, section 2.3, over RFC 9237),
- * and the algebra on them.
+ * and the algebra on them. For an api of kind http a scope is names (RFC 6749, section 3.3).
  *
  * An allow-list: nothing is permitted unless one grant covers it. An empty list is a scope that allows nothing.
  */
@@ -17,6 +17,9 @@ export interface Grant {
   readonly sub: boolean;
 }
 
+/** The scope of a token: grants for an api of kind mqtt, names separated by spaces for kind http. */
+export type Scope = readonly Grant[] | string;
+
 /** How much {@link decodeScope} takes where a scope is not one of a token. */
 export interface ScopeLimits extends Pick<DecodeOptions, "maxBytes" | "maxItems"> {
   readonly maxGrants?: number;
@@ -24,6 +27,8 @@ export interface ScopeLimits extends Pick<DecodeOptions, "maxBytes" | "maxItems"
 
 const placeholders: ReadonlySet<string> = new Set(["${client}", "${name}", "${project}"]);
 const maxGrants = 256;
+/** A `scope-token` of RFC 6749, section 3.3. */
+const scopeName = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 /** The CBOR form: what stands in the scope claim of a CWT. */
 export function encodeScope(grants: readonly Grant[]): Uint8Array {
@@ -51,6 +56,13 @@ export function decodeScopeText(text: string): Grant[] {
   } catch (error) {
     return refuse("token.scope", error instanceof Refusal ? error.message : "not JSON");
   }
+}
+
+/** Reads names with one space between (RFC 6749, section 3.3), in any order, each once. Throws `token.scope`. */
+export function readScopeNames(text: string): Set<string> {
+  const names = text.split(" ");
+  if (!names.every((name) => scopeName.test(name))) refuse("token.scope", "not names with one space between");
+  return new Set(names);
 }
 
 /** Reads `pub:FILTER`, `sub:FILTER` or `pubsub:FILTER`, placeholders allowed. Throws `registry.invalid`. */

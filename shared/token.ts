@@ -5,7 +5,7 @@
  * Verification follows RFC 9431 (section 2.2.5) and RFC 9200 (section 5.10.1.1): signature by a known key of the issuer, then
  * issuer, expiry, audience. Proof of possession is for the caller: it depends on the connection.
  */
-import { createHash } from "node:crypto";
+import { hash as digest } from "node:crypto";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { readCwtClaims, readJwtClaims, type Claims } from "./claims.ts";
 import { verifySign1 } from "./cose.ts";
@@ -41,13 +41,15 @@ export interface TokenExpectation {
   keyFor(kid: string): PublicKey | undefined;
   isAudience(audience: string): boolean;
   readonly nowSeconds: number;
+  /** For how long a token is taken after its `exp`; default 0. */
+  readonly leewaySeconds?: number;
   /** Longest token that is taken, in bytes; default and at most {@link MAX_TOKEN_BYTES}. */
   readonly maxBytes?: number;
 }
 
 /** Longest token in bytes (docs/protocol.md, section 12). */
 export const MAX_TOKEN_BYTES = 4096;
-/** How far `iat` and `nbf` may lie ahead. `exp` has no tolerance. */
+/** How far `iat` and `nbf` may lie ahead. `exp` has no tolerance unless somebody asks for one. */
 const skewSeconds = 60;
 
 /** Tells the format of what was presented: CWT bytes, base64url(CWT), or a JWT; text as string or as bytes. */
@@ -77,7 +79,7 @@ export function verifyToken(presented: string | Uint8Array, expected: TokenExpec
   const claims = read.claims();
   const latest = expected.nowSeconds + skewSeconds;
   if (claims.iss !== expected.issuer) refuse("token.issuer");
-  if (claims.exp <= expected.nowSeconds) refuse("token.expired");
+  if (claims.exp + (expected.leewaySeconds ?? 0) <= expected.nowSeconds) refuse("token.expired");
   if (claims.iat > latest || (claims.nbf ?? 0) > latest) refuse("token.not-yet-valid");
   if (!expected.isAudience(claims.aud)) refuse("token.audience");
   return { format: token.format, kid: read.kid, claims, grants: grantsOf(claims), hashes: everyHash(token) };
@@ -159,7 +161,7 @@ function withOtherSignature({ format, bytes }: Token): Token {
 
 /** `0x01 ‖ SHA-256(ASCII)` (RFC 6920, suite 1). */
 function hash(ascii: string): string {
-  return `01${createHash("sha256").update(ascii, "latin1").digest("hex")}`;
+  return `01${digest("sha256", ascii, "hex")}`;
 }
 
 function fromText(text: string): Uint8Array {

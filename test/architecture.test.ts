@@ -15,6 +15,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "broker/mqtt": ["broker/gate", "broker/sqlite", "shared"],
   // up.ts, standalone.ts, embed.ts and index.ts wire the rooms together
   broker: ["broker/authority", "broker/gate", "broker/mqtt", "broker/registry", "broker/trust", "shared"],
+  // the resource server's side, which knows no registry
+  verify: ["broker/trust", "shared"],
   cli: ["agent", "broker", "shared"],
   demo: ["agent", "cli", "shared"],
 };
@@ -33,6 +35,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   jose: ["shared/jwt.ts"],
   mqtt: ["agent"],
   "mqtt-packet": ["broker/mqtt"],
+  nodemailer: ["broker/authority/mail.ts"],
   pino: ["broker", "cli"],
   "prom-client": ["broker/metrics.ts"],
   "rate-limiter-flexible": ["broker/gate", "broker/mqtt"],
@@ -50,7 +53,7 @@ interface Import {
   readonly typeOnly: boolean;
 }
 
-const files = ["shared", "agent", "broker", "cli", "demo"].flatMap((room) =>
+const files = ["shared", "agent", "broker", "verify", "cli", "demo"].flatMap((room) =>
   readdirSync(join(root, room), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts"))
     .map((file) => join(room, file)),

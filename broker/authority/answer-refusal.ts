@@ -3,16 +3,19 @@
  * 9457 problem details under `/v1`, concise ones on the list of revoked tokens (RFC 9770, section 6.1; RFC 9290), a line of
  * text on EST (RFC 8951, section 5).
  *
- * The precise reason goes to the log under an id; the peer is told the vague sentence and the id. Only the holder of the
- * admin key is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
+ * The precise reason goes to the log under an id; the peer is told the vague sentence and the id. Only who
+ * may administrate is told details. What is not a refusal and not a mistake of the client is ours: 500, logged with its stack.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ACE_CBOR, encodeTokenError } from "../../shared/ace.ts";
 import { meaningOf, Refusal, type Meaning, type Reason } from "../../shared/refusal.ts";
 import { encodeTrlProblem, PROBLEM_CBOR } from "../../shared/trl.ts";
+import { principalOf } from "./access.ts";
 import { BASIC_CHALLENGE } from "./basic.ts";
 import { trlPath, type AuthorityContext } from "./context.ts";
+import { quotaHeaders, TooMany } from "./quota.ts";
 import { InvalidFields, type FieldError } from "./registry-fields.ts";
+import { auditRefusal, pathOf } from "./refusal-audit.ts";
 import { TrlRefusal } from "./trl-query.ts";
 
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
@@ -33,14 +36,35 @@ export function createErrorAnswer(context: AuthorityContext, dialect: Dialect): 
   return (error, request, reply) => {
     const refusal = toRefusal(error);
     logRefusal(context, refusal, error, request);
-    void reply.header("cache-control", "no-store");
-    // closing with unread data would reset the connection and lose the answer; what is left of the body is read and dropped
-    if (refusal.reason === "request.too-large") void reply.removeHeader("connection");
-    if (dialect === "oauth") answerOauth(refusal, request, reply);
-    else if (dialect === "est") answerEst(refusal, reply);
-    else if (dialect === "trl") answerTrl(refusal, reply);
-    else answerProblem(refusal, fieldErrors(error), dialect, reply);
+    const answer = (): void => answerRefusal({ refusal, error, dialect }, request, reply);
+    // what a peer is told the id of is in the audit log by then, where it goes there at all
+    const written = auditRefusal(context, refusal, request);
+    if (written === undefined) return answer();
+    written.then(answer).catch((fault: unknown) => {
+      context.log.error({ err: fault }, "failed");
+      request.raw.socket.destroy();
+    });
   };
+}
+
+interface Refused {
+  readonly refusal: Refusal;
+  readonly error: unknown;
+  readonly dialect: Dialect;
+}
+
+function answerRefusal({ refusal, error, dialect }: Refused, request: FastifyRequest, reply: FastifyReply): void {
+  void reply.header("cache-control", "no-store");
+  if (refusal instanceof TooMany) sayWhen(refusal, reply);
+  // closing with unread data would reset the connection and lose the answer; what is left of the body is read and dropped
+  if (refusal.reason === "request.too-large") void reply.removeHeader("connection");
+  if (dialect === "oauth") answerOauth(refusal, request, reply);
+  else if (dialect === "est") answerEst(refusal, reply);
+  else if (dialect === "trl") answerTrl(refusal, reply);
+  else {
+    const isKnown = dialect === "v1" && !["stranger", undefined].includes(principalOf(request)?.kind);
+    answerProblem(refusal, fieldErrors(error), { dialect, isKnown }, reply);
+  }
 }
 
 /** The dialect of a path that belongs to no route. */
@@ -61,7 +85,7 @@ function toRefusal(error: unknown): Refusal {
 
 function logRefusal(context: AuthorityContext, refusal: Refusal, error: unknown, request: FastifyRequest): void {
   const { reason, id, detail } = refusal;
-  const path = request.url.split("?", 1)[0]!.slice(0, 200);
+  const path = pathOf(request);
   const facts = { reason, id, detail, remote: request.socket.remoteAddress, method: request.method, path };
   if (reason === "internal") context.log.error({ ...facts, err: error }, "failed");
   else if (reason === "storage.failed") context.log.error(facts, "failed");
@@ -95,11 +119,12 @@ function answerOauth(refusal: Refusal, request: FastifyRequest, reply: FastifyRe
 function answerProblem(
   refusal: Refusal,
   errors: readonly FieldError[],
-  dialect: "v1" | "v1-client",
+  { dialect, isKnown }: { readonly dialect: "v1" | "v1-client"; readonly isKnown: boolean },
   reply: FastifyReply,
 ): void {
   const { http, says } = meaningOf(refusal.reason);
-  const mayKnow = dialect === "v1" && http !== 401 && refusal.reason !== "internal";
+  // which field is wrong is no secret of anybody else
+  const mayKnow = (isKnown || errors.length > 0) && http !== 401 && refusal.reason !== "internal";
   if (http === 401) challenge(reply, dialect === "v1" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
   const problem = {
     type: mayKnow ? `urn:postern:refusal:${refusal.reason}` : "about:blank",
@@ -144,6 +169,12 @@ function challenge(reply: FastifyReply, value: string): void {
 
 function isCbor(request: FastifyRequest): boolean {
   return request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === ACE_CBOR;
+}
+
+/** When to come back (RFC 6585, section 4), and what the quota is where it is that. */
+function sayWhen({ retryAfterSeconds, quota }: TooMany, reply: FastifyReply): void {
+  void reply.header("retry-after", String(retryAfterSeconds));
+  if (quota !== undefined) void reply.headers(quotaHeaders(quota));
 }
 
 function fieldErrors(error: unknown): readonly FieldError[] {

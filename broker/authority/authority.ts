@@ -5,9 +5,11 @@ import type { Logger } from "pino";
 import { setOwnAuthority } from "../registry/device-authorities.ts";
 import type { Registry } from "../registry/registry.ts";
 import { ensureSigningKey } from "../registry/signing-keys.ts";
+import { createAuthFailures } from "./auth-failures.ts";
 import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
 import {
   defaultLimits,
+  type AccountSettings,
   type AuthorityContext,
   type AuthorityLimits,
   type BrokerAddresses,
@@ -15,6 +17,8 @@ import {
 } from "./context.ts";
 import { openHttpServer } from "./http.ts";
 import { startListWork } from "./list-work.ts";
+import { writeToLog } from "./mail.ts";
+import { createQuota } from "./quota.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {
@@ -33,6 +37,8 @@ export interface AuthorityOptions {
   /** Read at each request, so it may be filled in once the broker listens. */
   readonly brokers: BrokerAddresses;
   readonly adminKey: string;
+  /** Default: registration by invitation, and mails are written to the log. */
+  readonly accounts?: Partial<AccountSettings> | undefined;
   readonly log: Logger;
   readonly limits?: Partial<AuthorityLimits> | undefined;
   /** Asked at each `GET /metrics`; without it there is no such path. */
@@ -54,6 +60,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const { registry, ca, brokers, adminKey, log } = options;
   ensureSigningKey(registry);
   setOwnAuthority(registry, ca.caCertificate);
+  const limits: AuthorityLimits = { ...defaultLimits, ...options.limits };
   let issuer = options.issuer === undefined ? "" : readIssuer(options.issuer);
   const context: AuthorityContext = {
     registry,
@@ -63,8 +70,11 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     ca,
     brokers,
     adminKey,
+    accounts: { registration: "invite", sendMail: writeToLog(log), ...options.accounts },
     log,
-    limits: { ...defaultLimits, ...options.limits },
+    limits,
+    quota: createQuota(limits.tokensPerMinute),
+    failures: createAuthFailures(limits),
     metrics: options.metrics,
   };
   const server = await openHttpServer(context, options.tls);

@@ -15,6 +15,8 @@ const FORM = "application/x-www-form-urlencoded";
 /** Media type of certification requests (RFC 7030, section 4.2.1). */
 export const PKCS10 = "application/pkcs10";
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 /** The body of an OAuth request. `type` is what the answer comes in. */
 export type OauthBody =
   | { readonly wire: "cbor"; readonly bytes: Uint8Array }
@@ -64,9 +66,10 @@ function readForm(text: string): Map<string, string> {
   const fields = new Map<string, string>();
   for (const pair of text.split("&")) {
     if (pair === "") continue;
-    const [name, value] = pair.split(/=(.*)/s, 2).map(readFormText);
-    if (name === undefined || fields.has(name)) return refuse("request.malformed", "a field stands there twice");
-    fields.set(name, value ?? "");
+    const end = pair.indexOf("=");
+    const name = readFormText(end < 0 ? pair : pair.slice(0, end));
+    if (fields.has(name)) return refuse("request.malformed", "a field stands there twice");
+    fields.set(name, end < 0 ? "" : readFormText(pair.slice(end + 1)));
   }
   return fields;
 }
@@ -89,7 +92,7 @@ function takeOnly(scope: FastifyInstance, parsers: Readonly<Record<string, (byte
 
 function readUtf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return utf8.decode(bytes);
   } catch {
     return refuse("request.malformed", "not UTF-8");
   }
@@ -98,7 +101,7 @@ function readUtf8(bytes: Uint8Array): string {
 /** Decodes one name or value of a form. Throws `request.malformed`. */
 export function readFormText(text: string): string {
   try {
-    return decodeURIComponent(text.replaceAll("+", " "));
+    return /[%+]/.test(text) ? decodeURIComponent(text.replaceAll("+", " ")) : text;
   } catch {
     return refuse("request.malformed", "not form-encoded");
   }

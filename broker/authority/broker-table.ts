@@ -9,31 +9,34 @@ import {
 import { deleteBroker, getBroker, listBrokers } from "../registry/brokers.ts";
 import * as body from "./registry-bodies.ts";
 import { all, create, cut, list, more, one, remove, type Route } from "./registry-route.ts";
+import { expiry } from "./times.ts";
 
 const brokers = "/v1/brokers";
 const broker = `${brokers}/:name`;
 
 /** A broker comes about by its first ticket, so there is no route that makes one. */
 export const brokerRoutes: readonly Route[] = [
-  list(brokers, "Broker", ({ registry }, _, q) =>
+  list("admin", brokers, "Broker", ({ registry }, _, q) =>
     cut(listBrokers(registry, more(q)), q.limit, ({ name }) => name, body.toBroker),
   ),
-  one(broker, "Broker", ({ registry }, p) => body.toBroker(getBroker(registry, p.name))),
-  remove(broker, "delete a broker for ever, and revoke its certificates", ({ registry }, p) =>
+  one("admin", broker, "Broker", ({ registry }, p) => body.toBroker(getBroker(registry, p.name))),
+  remove("admin", broker, "delete a broker for ever, and revoke its certificates", ({ registry }, p) =>
     deleteBroker(registry, p.name),
   ),
 
-  create(`${broker}/tickets`, "NewBrokerTicket", "IssuedTicket", "id", ({ registry, issuer, ca }, p, b) => {
+  create("admin", `${broker}/tickets`, "NewBrokerTicket", "IssuedTicket", "id", ({ registry, issuer, ca }, p, b) => {
     const { ttl_seconds: ttlSeconds, hosts } = b;
     const { id, secret, expiresAt } = createBrokerTicket(registry, { name: p.name, hosts, ttlSeconds });
     const ticket = { authority: issuer, pin: ca.pin, secret };
-    return { id, ticket: formatTicket(ticket), ...ticket, ...body.expiry(expiresAt) };
+    return { id, ticket: formatTicket(ticket), ...ticket, ...expiry(expiresAt) };
   }),
-  all(`${broker}/tickets`, "BrokerTicket", ({ registry }, p) => ({
+  all("admin", `${broker}/tickets`, "BrokerTicket", ({ registry }, p) => ({
     items: listBrokerTickets(registry, p.name).map(body.toBrokerTicket),
   })),
-  one(`${broker}/tickets/:id`, "BrokerTicket", ({ registry }, p) =>
+  one("admin", `${broker}/tickets/:id`, "BrokerTicket", ({ registry }, p) =>
     body.toBrokerTicket(getBrokerTicket(registry, p.name, p.id)),
   ),
-  remove(`${broker}/tickets/:id`, "revoke a ticket", ({ registry }, p) => revokeBrokerTicket(registry, p.name, p.id)),
+  remove("admin", `${broker}/tickets/:id`, "revoke a ticket", ({ registry }, p) =>
+    revokeBrokerTicket(registry, p.name, p.id),
+  ),
 ];

@@ -17,18 +17,26 @@ const listBodyBytes = 16 * 1024 * 1024;
 
 /** An authority is not changed but for its list; whoever wants another policy adds it anew. */
 export const deviceAuthorityRoutes: readonly Route[] = [
-  create(authorities, "NewDeviceAuthority", "DeviceAuthority", "name", ({ registry }, _, { needs_crl, ...b }) =>
-    toDeviceAuthority(addDeviceAuthority(registry, { ...b, needsList: needs_crl })),
+  create(
+    "admin",
+    authorities,
+    "NewDeviceAuthority",
+    "DeviceAuthority",
+    "name",
+    ({ registry }, _, { needs_crl, ...b }) =>
+      toDeviceAuthority(addDeviceAuthority(registry, { ...b, needsList: needs_crl })),
   ),
-  all(authorities, "DeviceAuthority", ({ registry }) => ({
+  all("admin", authorities, "DeviceAuthority", ({ registry }) => ({
     items: listDeviceAuthorities(registry).map(toDeviceAuthority),
   })),
-  one(authority, "DeviceAuthority", ({ registry }, p) => toDeviceAuthority(getDeviceAuthority(registry, p.name))),
-  remove(authority, "accept no certificate of it any more", ({ registry }, p) =>
+  one("admin", authority, "DeviceAuthority", ({ registry }, p) =>
+    toDeviceAuthority(getDeviceAuthority(registry, p.name)),
+  ),
+  remove("admin", authority, "accept no certificate of it any more", ({ registry }, p) =>
     removeDeviceAuthority(registry, p.name),
   ),
   {
-    ...change("PUT", `${authority}/crl`, "RevocationList", "DeviceAuthority", ({ registry }, p, { crl }) => {
+    ...change("admin", "PUT", `${authority}/crl`, "RevocationList", "DeviceAuthority", ({ registry }, p, { crl }) => {
       const { certificate } = getDeviceAuthority(registry, p.name);
       return toDeviceAuthority(importList(registry, p.name, readCrlText(crl, certificate, registry.nowSeconds())));
     }),

@@ -9,6 +9,7 @@ import { publishedKeys } from "../registry/signing-keys.ts";
 import { trlConstants } from "../registry/trl-updates.ts";
 import { tokenPaths, trlPath, type AuthorityContext } from "./context.ts";
 import { answerKnown, toTag } from "./entity-tag.ts";
+import { introspectionPaths } from "./introspect-route.ts";
 import { revocationPath } from "./revoke-route.ts";
 
 const metadataPath = "/.well-known/oauth-authorization-server";
@@ -42,6 +43,7 @@ function metadata({ issuer }: AuthorityContext): Record<string, unknown> {
     issuer,
     token_endpoint: issuer + tokenPaths[0],
     revocation_endpoint: issuer + revocationPath,
+    introspection_endpoint: issuer + introspectionPaths[0],
     trl_endpoint: issuer + trlPath,
     trl_hash: "sha-256",
     max_n: trlConstants.maxN,
@@ -54,7 +56,12 @@ function metadata({ issuer }: AuthorityContext): Record<string, unknown> {
     token_endpoint_auth_signing_alg_values_supported: ["ES256"],
     revocation_endpoint_auth_methods_supported: authMethods,
     revocation_endpoint_auth_signing_alg_values_supported: ["ES256"],
+    introspection_endpoint_auth_methods_supported: authMethods,
+    introspection_endpoint_auth_signing_alg_values_supported: ["ES256"],
+    introspection_signing_alg_values_supported: ["ES256"],
     tls_client_certificate_bound_access_tokens: true,
+    dpop_signing_alg_values_supported: ["ES256"],
+    service_documentation: `${issuer}/docs`,
   };
 }
 

@@ -18,6 +18,7 @@ import type { AuthorityContext } from "./context.ts";
 import { registerCrlRoute } from "./crl-route.ts";
 import { registerDiscoveryRoutes } from "./discovery-routes.ts";
 import { registerEstRoutes } from "./est-routes.ts";
+import { registerIntrospectRoute } from "./introspect-route.ts";
 import { registerOauthRoutes } from "./oauth-routes.ts";
 import { registerMetricsRoute } from "./metrics-route.ts";
 import { notePeerCertificate } from "./peer-certificate.ts";
@@ -107,6 +108,7 @@ function registerRoutes(app: FastifyInstance, context: AuthorityContext, rooms: 
   scope("oauth", (inner) => {
     takeOauthBodies(inner);
     registerOauthRoutes(inner, context);
+    registerIntrospectRoute(inner, context);
     registerRevokeRoute(inner, context);
     registerDiscoveryRoutes(inner, context);
     registerCrlRoute(inner, context);

@@ -1,5 +1,5 @@
 /**
- * The token endpoint over HTTP (RFC 6749, section 3.2; RFC 9200, section 5.8): `/token`, also as `/get-access-token`.
+ * The token endpoint over HTTP (RFC 6749, section 3.2; RFC 9200, section 5.8; RFC 9449, section 5): `/token`, also as `/get-access-token`.
  *
  * The answer comes in the encoding of the question and is never cached (RFC 6749, section 5.1).
  */
@@ -11,52 +11,58 @@ import { presentToken } from "../../shared/token.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { issueToken, type TokenAnswer } from "./issue.ts";
+import { quotaHeaders } from "./quota.ts";
+
+/** Token types in JSON (RFC 6750, section 6.1.1; RFC 9200, section 5.8.4.2; RFC 9449, section 5). */
+const tokenTypeNames = { bearer: "Bearer", pop: "pop", dpop: "DPoP" } as const;
 
 /** Registers the token endpoint under its two paths. */
 export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   for (const path of tokenPaths) {
     scope.post(path, async (request, reply) => {
       // each request is decided as one piece; those of one turn of the event loop are committed together, then answered
-      const given = await context.registry.appendSoon(() => ask(context, request));
+      const given = await context.registry.appendSoon(() => ask(context, request, path));
       return answer(request, reply, given);
     });
   }
 }
 
-function ask(context: AuthorityContext, request: FastifyRequest): TokenAnswer {
+function ask(context: AuthorityContext, request: FastifyRequest, path: string): TokenAnswer {
+  // node joins several headers of this name by commas, which no proof holds
+  const proof = request.headers.dpop?.toString();
   return issueToken(context, {
     body: request.body as OauthBody | undefined,
     socket: request.raw.socket as TLSSocket,
     authorization: request.headers.authorization,
-    asksForDpop: request.headers.dpop !== undefined,
+    dpop: proof === undefined ? undefined : { proof, url: context.issuer + path },
   });
 }
 
 function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer): FastifyReply {
   const body = request.body as OauthBody;
-  void reply.header("cache-control", "no-store").header("pragma", "no-cache");
+  void reply.headers({ "cache-control": "no-store", pragma: "no-cache", ...quotaHeaders(given.quota) });
   if (body.wire === "cbor") return reply.type(ACE_CBOR).send(toCbor(given));
   return reply.type(body.wire === "json" ? body.type : JSON_TYPE).send(Buffer.from(JSON.stringify(toJson(given))));
 }
 
-function toCbor({ token, expiresInSeconds, tokenType, scope, wantsProfile }: TokenAnswer): Buffer {
+function toCbor({ token, expiresInSeconds, tokenType, scope, namesProfile }: TokenAnswer): Buffer {
   return Buffer.from(
     encodeTokenResponse({
       accessToken: token.bytes,
       expiresIn: expiresInSeconds,
-      tokenType,
-      profile: wantsProfile,
+      tokenType: tokenType === "bearer" ? "bearer" : "pop",
+      profile: namesProfile,
       ...(scope !== undefined && { scope }),
     }),
   );
 }
 
-function toJson({ token, expiresInSeconds, tokenType, scope, wantsProfile }: TokenAnswer): Record<string, unknown> {
+function toJson({ token, expiresInSeconds, tokenType, scope, namesProfile }: TokenAnswer): Record<string, unknown> {
   return {
     access_token: presentToken(token),
-    token_type: tokenType === "pop" ? "pop" : "Bearer",
+    token_type: tokenTypeNames[tokenType],
     expires_in: expiresInSeconds,
-    ...(scope !== undefined && { scope: encodeScopeText(scope) }),
-    ...(wantsProfile && { ace_profile: "mqtt_tls" }),
+    ...(scope !== undefined && { scope: typeof scope === "string" ? scope : encodeScopeText(scope) }),
+    ...(namesProfile && { ace_profile: "mqtt_tls" }),
   };
 }

@@ -15,8 +15,12 @@ import type { Project } from "../registry/projects.ts";
 import type { Role } from "../registry/roles.ts";
 import type { SigningKey } from "../registry/signing-keys.ts";
 import { ticketTtl, ticketUses, type TicketRecord } from "../registry/tickets.ts";
+import { answeredOfAccounts, sentOfAccounts } from "./account-bodies.ts";
+import { answeredOfCredentials, jwks, sentOfCredentials } from "./credential-bodies.ts";
+import { answeredOfAudit } from "./audit-bodies.ts";
 import { answeredOfAuthorities, sentOfAuthorities } from "./device-authority-bodies.ts";
 import { name, permission, slug } from "./registry-fields.ts";
+import { expiry } from "./times.ts";
 
 const seconds = z.int().min(0);
 const texts = z.array(z.string().max(600)).max(MAX_ENTRIES);
@@ -35,6 +39,8 @@ const past = z.union([seconds, z.iso.datetime({ offset: true }), z.literal("now"
   error: "whole seconds, an RFC 3339 time, or now",
 });
 
+const isEmpty = (wished: unknown): boolean => Array.isArray(wished) && wished.length === 0;
+
 /** What may be sent. */
 export const sent = {
   NewProject: z.strictObject({ slug }),
@@ -51,7 +57,12 @@ export const sent = {
   }),
   NewRole: z.strictObject({ name, api: name, permissions: permissions.optional(), scopes: texts.optional() }),
   RoleContents: z.strictObject({ api: name.optional(), permissions: permissions.optional(), scopes: texts.optional() }),
-  NewClient: z.strictObject({ name, kind: clientKind, roles: roleNames.optional() }),
+  NewClient: z.strictObject({
+    name,
+    kind: clientKind,
+    roles: roleNames.optional(),
+    keys: jwks.optional().meta({ description: "public keys as JWKs; with one a service or app gets no secret" }),
+  }),
   ClientChange: z
     .strictObject({ enabled: z.boolean().optional(), roles: roleNames.optional() })
     .refine((change) => Object.keys(change).length > 0, {
@@ -64,6 +75,8 @@ export const sent = {
     roles: roleNames.optional().meta({ description: "of the devices that it makes" }),
     ttl_seconds: z.int().min(ticketTtl.min).max(ticketTtl.max).optional(),
   }),
+  ...sentOfAccounts,
+  ...sentOfCredentials,
   ...sentOfAuthorities,
   NewBrokerTicket: z.strictObject({
     hosts: z
@@ -73,6 +86,17 @@ export const sent = {
       .meta({ description: "what the broker's certificate may carry beside the local names; as before unless set" }),
     ttl_seconds: z.int().min(ticketTtl.min).max(ticketTtl.max).optional(),
   }),
+  ProjectRevocations: z
+    .strictObject({
+      tokens: revoked("base64url(CWT), JWTs, or token hashes of RFC 9770 in hex, of clients of the project", 5_600),
+      certificates: revoked("serial numbers, hex, of certificates of its clients", 128),
+      clients: revoked("ids of its clients; they are disabled", 128),
+      before: past.optional().meta({ description: "tokens of its clients that were issued before a time" }),
+    })
+    .refine((wish) => Object.values(wish).some((list) => list !== undefined && !isEmpty(list)), {
+      error: "nothing to revoke",
+      when: ({ issues }) => issues.length === 0,
+    }),
   Revocations: z
     .strictObject({
       tokens: revoked("base64url(CWT), JWTs, or token hashes of RFC 9770 in hex", 5_600),
@@ -164,7 +188,10 @@ export const answered = {
     expires_at: seconds,
     revoked: z.boolean(),
   }),
+  ...answeredOfAccounts,
+  ...answeredOfCredentials,
   ...answeredOfAuthorities,
+  ...answeredOfAudit,
   AuditEntry: z.object({
     seq: z.int(),
     at: seconds,
@@ -261,17 +288,6 @@ export function toCertificate(record: CertificateRecord): Answer<"Certificate"> 
 /** A signing key as `/v1` shows it: its public half. */
 export function toSigningKey({ kid, active, createdAt, revokedAt, key }: SigningKey): Answer<"SigningKey"> {
   return { kid, active, created_at: createdAt, revoked_at: revokedAt, jwk: toJwk(key) };
-}
-
-/** A time as text and as seconds. */
-export function expiry(atSeconds: number): { readonly expires: string; readonly expires_at: number } {
-  return { expires: new Date(atSeconds * 1000).toISOString().replace(".000Z", "Z"), expires_at: atSeconds };
-}
-
-/** A time that the schema let pass, in seconds: the first whole second that is not before it. */
-export function readPast(before: string | number, nowSeconds: number): number {
-  if (before === "now") return nowSeconds;
-  return typeof before === "number" ? before : Math.ceil(Date.parse(before) / 1000);
 }
 
 /** Permissions that the schema let pass, as grants. */

@@ -60,7 +60,8 @@ export function limit(byDefault: number): z.ZodType<number, string | undefined> 
     .transform((value) => (value === undefined ? byDefault : Math.min(Number(value), 10_000)));
 }
 
-function text(check: (value: string) => unknown, meta: Record<string, unknown>): z.ZodString {
+/** A text that a check of `shared/` or of the registry lets pass: it throws a refusal for others. */
+export function text(check: (value: string) => unknown, meta: Record<string, unknown>): z.ZodString {
   return z
     .string()
     .max(600)

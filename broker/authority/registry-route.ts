@@ -1,8 +1,12 @@
 /**
  * What a row in the table of routes is, and the few shapes that rows have.
  */
+import type { Logger } from "pino";
 import { z } from "zod";
 import type { Registry } from "../registry/registry.ts";
+import type { Access, Principal } from "./access.ts";
+import type { AccountDesk } from "./account-desk.ts";
+import type { AccountSettings, AuthorityLimits } from "./context.ts";
 import type { answered, Answer, sent } from "./registry-bodies.ts";
 import { limit } from "./registry-fields.ts";
 
@@ -11,7 +15,23 @@ export interface RegistryContext {
   readonly registry: Registry;
   readonly issuer: string;
   readonly adminKey: string;
+  readonly accounts: AccountSettings;
+  readonly limits: AuthorityLimits;
+  readonly log: Logger;
   readonly ca: { readonly pin: string };
+}
+
+/** The same for one request. */
+export interface CallContext extends RegistryContext {
+  readonly principal: Principal;
+  /** What the audit log calls whoever asks. */
+  readonly actor: string;
+  /** Where they ask from: what of an address nobody can have many of. */
+  readonly network: string;
+  /** What bounds the work for accounts. */
+  readonly desk: AccountDesk;
+  /** Runs work once the answer is on its way, so that it says nothing of the work; a failure is logged. */
+  readonly afterwards: (work: () => void) => void;
 }
 
 /** The methods of `/v1`. */
@@ -21,16 +41,30 @@ export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 export interface Route {
   readonly method: Method;
   readonly path: string;
+  /** Who may. */
+  readonly access: Access;
   readonly says: string;
   readonly sends?: keyof typeof sent;
   readonly query?: z.ZodObject;
   /** Size of a body where it is not that of all others. */
   readonly bodyBytes?: number;
   readonly answers?: keyof typeof answered;
+  /** What is answered with 202 where the rest comes by mail: {@link Accepted}. */
+  readonly accepts?: keyof typeof answered;
   readonly list?: true;
-  readonly run: (context: RegistryContext, input: RouteInput) => unknown;
+  /** May give a promise. */
+  readonly run: (context: CallContext, input: RouteInput) => unknown;
   /** For what was created: the last part of its path. */
   readonly locate?: (answer: unknown) => string;
+}
+
+/** What a row gives for an answer 202, that of its `accepts`. */
+export class Accepted {
+  readonly body: unknown;
+
+  constructor(body: unknown) {
+    this.body = body;
+  }
 }
 
 /** The names in a path; each route knows its own. */
@@ -56,12 +90,23 @@ export const auditPage = z.strictObject({
     .optional(),
 });
 
+/** The query of the whole log, which goes forwards. */
+export const chainPage = z.strictObject({
+  limit: limit(500),
+  after: z
+    .string()
+    .regex(/^[0-9]{1,15}$/, "a whole number")
+    .transform(Number)
+    .optional(),
+});
+
 type Page = z.output<typeof page>;
 type Sent<K extends keyof typeof sent> = z.output<(typeof sent)[K]>;
-type Run<B, A> = (context: RegistryContext, params: Params, body: B) => A;
+type Run<B, A> = (context: CallContext, params: Params, body: B) => A | Promise<A>;
 
 /** A POST that makes something; `key` is the member of the answer that ends its path. */
 export function create<B extends keyof typeof sent, A extends keyof typeof answered>(
+  access: Access,
   path: string,
   sends: B,
   answers: A,
@@ -71,6 +116,7 @@ export function create<B extends keyof typeof sent, A extends keyof typeof answe
   return {
     method: "POST",
     path,
+    access,
     says: `create: ${answers}`,
     sends,
     answers,
@@ -81,6 +127,7 @@ export function create<B extends keyof typeof sent, A extends keyof typeof answe
 
 /** A PUT or PATCH of what is there. */
 export function change<B extends keyof typeof sent, A extends keyof typeof answered>(
+  access: Access,
   method: "PUT" | "PATCH",
   path: string,
   sends: B,
@@ -90,6 +137,7 @@ export function change<B extends keyof typeof sent, A extends keyof typeof answe
   return {
     method,
     path,
+    access,
     says: `${method === "PUT" ? "replace" : "change"}: ${answers}`,
     sends,
     answers,
@@ -98,10 +146,16 @@ export function change<B extends keyof typeof sent, A extends keyof typeof answe
 }
 
 /** A GET of what the path names. */
-export function one<A extends keyof typeof answered>(path: string, answers: A, run: Run<unknown, Answer<A>>): Route {
+export function one<A extends keyof typeof answered>(
+  access: Access,
+  path: string,
+  answers: A,
+  run: Run<unknown, Answer<A>>,
+): Route {
   return {
     method: "GET",
     path,
+    access,
     says: `one: ${answers}`,
     answers,
     run: (c, input) => run(c, input.params, null),
@@ -110,6 +164,7 @@ export function one<A extends keyof typeof answered>(path: string, answers: A, r
 
 /** A GET of a list that is short. */
 export function all<A extends keyof typeof answered>(
+  access: Access,
   path: string,
   answers: A,
   run: Run<unknown, { readonly items: readonly Answer<A>[] }>,
@@ -117,6 +172,7 @@ export function all<A extends keyof typeof answered>(
   return {
     method: "GET",
     path,
+    access,
     says: `all: ${answers}`,
     answers,
     list: true,
@@ -126,6 +182,7 @@ export function all<A extends keyof typeof answered>(
 
 /** Answers a page at a time. */
 export function list<A extends keyof typeof answered>(
+  access: Access,
   path: string,
   answers: A,
   run: Run<Page, { readonly items: readonly Answer<A>[] }>,
@@ -133,6 +190,7 @@ export function list<A extends keyof typeof answered>(
   return {
     method: "GET",
     path,
+    access,
     says: `list: ${answers}`,
     query: page,
     answers,
@@ -142,8 +200,8 @@ export function list<A extends keyof typeof answered>(
 }
 
 /** A DELETE. */
-export function remove(path: string, says: string, run: Run<unknown, void>): Route {
-  return { method: "DELETE", path, says, run: (context, input) => run(context, input.params, null) };
+export function remove(access: Access, path: string, says: string, run: Run<unknown, void>): Route {
+  return { method: "DELETE", path, access, says, run: (context, input) => run(context, input.params, null) };
 }
 
 /** Asks for one more than the page holds, to see whether there is a next one. */

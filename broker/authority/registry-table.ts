@@ -6,21 +6,25 @@ import type { z } from "zod";
 import { refuse } from "../../shared/refusal.ts";
 import { formatTicket } from "../../shared/ticket.ts";
 import { createApi, getApi, listApis } from "../registry/apis.ts";
-import { listAudit } from "../registry/audit.ts";
 import { listCertificates } from "../registry/certificates.ts";
 import * as clients from "../registry/clients.ts";
-import { createProject, getProject, listProjects } from "../registry/projects.ts";
+import { getProject } from "../registry/projects.ts";
 import type { Registry } from "../registry/registry.ts";
 import { revokeAll } from "../registry/revocations.ts";
 import { createRole, getRole, listRoles, updateRole } from "../registry/roles.ts";
 import { listSigningKeys } from "../registry/signing-keys.ts";
 import { createTicket, getTicket, listTickets, revokeTicket, type TicketRecord } from "../registry/tickets.ts";
+import { accountRoutes } from "./account-table.ts";
+import { auditRoutes } from "./audit-table.ts";
 import { brokerRoutes } from "./broker-table.ts";
+import { credentialRoutes } from "./credential-table.ts";
+import { developerRoutes } from "./developer-table.ts";
 import { deviceAuthorityRoutes } from "./device-authority-table.ts";
+import { memberRoutes } from "./member-table.ts";
+import { foundProject, listOwnProjects } from "./own-projects.ts";
 import * as body from "./registry-bodies.ts";
 import {
   all,
-  auditPage,
   certificatePage,
   change,
   create,
@@ -32,6 +36,7 @@ import {
   type Params,
   type Route,
 } from "./registry-route.ts";
+import { expiry, readPast } from "./times.ts";
 
 const project = "/v1/projects/:project";
 /** Many clients or hashes in one call. */
@@ -39,88 +44,94 @@ const revocationBytes = 1024 * 1024;
 
 /** The rows, in the order of the document. */
 export const routes: readonly Route[] = [
-  create("/v1/projects", "NewProject", "Project", "slug", ({ registry }, _, b) =>
-    body.toProject(createProject(registry, b.slug)),
-  ),
-  all("/v1/projects", "Project", ({ registry }) => ({ items: listProjects(registry).map(body.toProject) })),
-  one(project, "Project", ({ registry }, p) => body.toProject(getProject(registry, p.project))),
+  ...accountRoutes,
+  ...developerRoutes,
 
-  create(`${project}/apis`, "NewApi", "Api", "name", ({ registry }, p, { ttl_seconds, ...b }) =>
-    body.toApi(createApi(registry, { ...b, project: p.project, ttlSeconds: ttl_seconds })),
+  create("developer", "/v1/projects", "NewProject", "Project", "slug", (context, _, b) =>
+    body.toProject(foundProject(context, b.slug)),
   ),
-  all(`${project}/apis`, "Api", ({ registry }, p) => ({ items: listApis(registry, p.project).map(body.toApi) })),
-  one(`${project}/apis/:api`, "Api", ({ registry }, p) => body.toApi(getApi(registry, p.project, p.api))),
+  all("developer", "/v1/projects", "Project", (context) => ({ items: listOwnProjects(context).map(body.toProject) })),
+  one("read", project, "Project", ({ registry }, p) => body.toProject(getProject(registry, p.project))),
 
-  create(`${project}/roles`, "NewRole", "Role", "name", ({ registry }, p, b) =>
-    body.toRole(createRole(registry, { ...b, project: p.project, permissions: body.readPermissions(b.permissions) })),
+  create("manage", `${project}/apis`, "NewApi", "Api", "name", ({ registry, actor }, p, { ttl_seconds, ...b }) =>
+    body.toApi(createApi(registry, { ...b, project: p.project, ttlSeconds: ttl_seconds }, actor)),
   ),
-  all(`${project}/roles`, "Role", ({ registry }, p) => ({ items: listRoles(registry, p.project).map(body.toRole) })),
-  one(`${project}/roles/:role`, "Role", ({ registry }, p) => body.toRole(getRole(registry, p.project, p.role))),
-  change("PUT", `${project}/roles/:role`, "RoleContents", "Role", ({ registry }, p, b) => {
+  all("read", `${project}/apis`, "Api", ({ registry }, p) => ({
+    items: listApis(registry, p.project).map(body.toApi),
+  })),
+  one("read", `${project}/apis/:api`, "Api", ({ registry }, p) => body.toApi(getApi(registry, p.project, p.api))),
+
+  create("manage", `${project}/roles`, "NewRole", "Role", "name", ({ registry, actor }, p, b) =>
+    body.toRole(
+      createRole(registry, { ...b, project: p.project, permissions: body.readPermissions(b.permissions) }, actor),
+    ),
+  ),
+  all("read", `${project}/roles`, "Role", ({ registry }, p) => ({
+    items: listRoles(registry, p.project).map(body.toRole),
+  })),
+  one("read", `${project}/roles/:role`, "Role", ({ registry }, p) => body.toRole(getRole(registry, p.project, p.role))),
+  change("manage", "PUT", `${project}/roles/:role`, "RoleContents", "Role", ({ registry, actor }, p, b) => {
     const contents = { ...b, permissions: body.readPermissions(b.permissions) };
     // taking rights back survives a power cut
     return registry.changeDurably(() =>
-      body.toRole(updateRole(registry, { ...contents, project: p.project, name: p.role })),
+      body.toRole(updateRole(registry, { ...contents, project: p.project, name: p.role }, actor)),
     );
   }),
 
-  create(`${project}/clients`, "NewClient", "Client", "name", ({ registry }, p, b) => {
-    const { client, secret } = clients.createClient(registry, { ...b, project: p.project });
+  create("manage", `${project}/clients`, "NewClient", "Client", "name", ({ registry, actor }, p, b) => {
+    const { client, secret } = clients.createClient(registry, { ...b, project: p.project }, actor);
     return secret === undefined ? body.toClient(client) : { ...body.toClient(client), client_secret: secret };
   }),
-  list(`${project}/clients`, "Client", ({ registry }, p, q) =>
+  list("read", `${project}/clients`, "Client", ({ registry }, p, q) =>
     cut(clients.listClients(registry, p.project, more(q)), q.limit, (client) => client.name, body.toClient),
   ),
-  one(`${project}/clients/:name`, "Client", ({ registry }, p) =>
+  one("read", `${project}/clients/:name`, "Client", ({ registry }, p) =>
     body.toClient(clients.getClient(registry, `${p.project}.${p.name}`)),
   ),
-  change("PATCH", `${project}/clients/:name`, "ClientChange", "Client", ({ registry }, p, { enabled, roles }) => {
-    const id = `${p.project}.${p.name}`;
-    // taking rights back survives a power cut
-    return registry.changeDurably(() => {
-      if (roles !== undefined) clients.setClientRoles(registry, id, roles);
-      if (enabled !== undefined) clients.setClientEnabled(registry, id, enabled);
-      return body.toClient(clients.getClient(registry, id));
-    });
-  }),
-  remove(`${project}/clients/:name`, "delete a client for ever", ({ registry }, p) =>
-    registry.changeDurably(() => clients.deleteClient(registry, `${p.project}.${p.name}`)),
+  change(
+    "manage",
+    "PATCH",
+    `${project}/clients/:name`,
+    "ClientChange",
+    "Client",
+    ({ registry, actor }, p, { enabled, roles }) => {
+      const id = `${p.project}.${p.name}`;
+      // taking rights back survives a power cut
+      return registry.changeDurably(() => {
+        if (roles !== undefined) clients.setClientRoles(registry, id, roles, actor);
+        if (enabled !== undefined) clients.setClientEnabled(registry, id, enabled, actor);
+        return body.toClient(clients.getClient(registry, id));
+      });
+    },
+  ),
+  remove("manage", `${project}/clients/:name`, "delete a client for ever", ({ registry, actor }, p) =>
+    registry.changeDurably(() => clients.deleteClient(registry, `${p.project}.${p.name}`, actor)),
   ),
 
-  create(`${project}/tickets`, "NewTicket", "IssuedTicket", "id", ({ registry, issuer, ca }, p, b) => {
+  create("enrol", `${project}/tickets`, "NewTicket", "IssuedTicket", "id", ({ registry, issuer, ca, actor }, p, b) => {
     const { ttl_seconds: ttlSeconds, ...rest } = b;
-    const { id, secret, expiresAt } = createTicket(registry, { ...rest, project: p.project, ttlSeconds });
+    const { id, secret, expiresAt } = createTicket(registry, { ...rest, project: p.project, ttlSeconds }, actor);
     const ticket = { authority: issuer, pin: ca.pin, secret };
-    return { id, ticket: formatTicket(ticket), ...ticket, ...body.expiry(expiresAt) };
+    return { id, ticket: formatTicket(ticket), ...ticket, ...expiry(expiresAt) };
   }),
-  list(`${project}/tickets`, "Ticket", ({ registry }, p, q) =>
+  list("read", `${project}/tickets`, "Ticket", ({ registry }, p, q) =>
     cut(listTickets(registry, p.project, more(q)), q.limit, (ticket) => ticket.id, body.toTicketAnswer),
   ),
-  one(`${project}/tickets/:id`, "Ticket", ({ registry }, p) => body.toTicketAnswer(ticketOf(registry, p))),
-  remove(`${project}/tickets/:id`, "revoke a ticket", ({ registry }, p) =>
-    revokeTicket(registry, ticketOf(registry, p).id),
+  one("read", `${project}/tickets/:id`, "Ticket", ({ registry }, p) => body.toTicketAnswer(ticketOf(registry, p))),
+  remove("enrol", `${project}/tickets/:id`, "revoke a ticket", ({ registry, actor }, p) =>
+    revokeTicket(registry, ticketOf(registry, p).id, actor),
   ),
 
+  ...credentialRoutes,
+  ...memberRoutes,
   ...brokerRoutes,
   ...deviceAuthorityRoutes,
 
-  {
-    method: "GET",
-    path: `${project}/audit`,
-    says: "what happened, newest first",
-    query: auditPage,
-    answers: "AuditEntry",
-    list: true,
-    run({ registry }, { params, query }) {
-      const q = query as z.output<typeof auditPage>;
-      const { slug } = getProject(registry, params.project);
-      const found = listAudit(registry, { ...q, project: slug, limit: q.limit + 1 });
-      return cut(found, q.limit, ({ seq }) => String(seq), body.toAuditEntry);
-    },
-  },
+  ...auditRoutes,
   {
     method: "GET",
     path: "/v1/certificates",
+    access: "admin",
     says: "certificates that were issued",
     query: certificatePage,
     answers: "Certificate",
@@ -131,24 +142,58 @@ export const routes: readonly Route[] = [
       return cut(found, q.limit, ({ serial }) => serial, body.toCertificate);
     },
   },
-  all("/v1/keys", "SigningKey", ({ registry }) => ({ items: listSigningKeys(registry).map(body.toSigningKey) })),
+  {
+    method: "GET",
+    path: `${project}/certificates`,
+    access: "read",
+    says: "certificates of the project's clients",
+    query: certificatePage,
+    answers: "Certificate",
+    list: true,
+    run({ registry }, { params, query }) {
+      const q = query as z.output<typeof certificatePage>;
+      const { slug } = getProject(registry, params.project);
+      const found = listCertificates(registry, { ...more(q), client: q.client, project: slug });
+      return cut(found, q.limit, ({ serial }) => serial, body.toCertificate);
+    },
+  },
+  all("admin", "/v1/keys", "SigningKey", ({ registry }) => ({
+    items: listSigningKeys(registry).map(body.toSigningKey),
+  })),
   {
     method: "POST",
     path: "/v1/revocations",
+    access: "admin",
     says: "revoke: all of it or nothing; what was revoked before is not counted",
     sends: "Revocations",
     answers: "Revoked",
     bodyBytes: revocationBytes,
-    run({ registry, issuer }, { body: sent }) {
+    run({ registry, issuer, actor }, { body: sent }) {
       const { projects, ...wish } = sent as z.output<(typeof body.sent)["Revocations"]>;
       const now = registry.nowSeconds();
-      const before = projects?.map((one) => ({ ...one, before: body.readPast(one.before, now) }));
-      return revokeAll(registry, { ...wish, projects: before }, { issuer });
+      const before = projects?.map((one) => ({ ...one, before: readPast(one.before, now) }));
+      return revokeAll(registry, { ...wish, projects: before }, { issuer, actor });
+    },
+  },
+  {
+    method: "POST",
+    path: `${project}/revocations`,
+    access: "manage",
+    says: "revoke what is the project's: all of it or nothing; what was revoked before is not counted",
+    sends: "ProjectRevocations",
+    answers: "Revoked",
+    bodyBytes: revocationBytes,
+    run({ registry, issuer, actor }, { params, body: sent }) {
+      const { before, ...wish } = sent as z.output<(typeof body.sent)["ProjectRevocations"]>;
+      const { slug } = getProject(registry, params.project);
+      const times = before === undefined ? [] : [{ project: slug, before: readPast(before, registry.nowSeconds()) }];
+      return revokeAll(registry, { ...wish, projects: times }, { issuer, actor, project: slug });
     },
   },
 ];
 
 function ticketOf(r: Registry, { project, id }: Params): TicketRecord {
   const ticket = getTicket(r, id);
-  return ticket.project === project ? ticket : refuse("registry.not-found", `no ticket ${id} in project ${project}`);
+  // in the words of getTicket: of another project's one hears nothing
+  return ticket.project === project ? ticket : refuse("registry.not-found", `no ticket ${id.slice(0, 64)}`);
 }

@@ -4,7 +4,6 @@
  */
 import type { TLSSocket } from "node:tls";
 import type { FastifyInstance } from "fastify";
-import { formatPermission } from "../../shared/scope.ts";
 import { apisOf } from "./client-apis.ts";
 import { assertLive, authenticateClient } from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
@@ -22,12 +21,12 @@ export function registerSelfRoute(scope: FastifyInstance, context: AuthorityCont
       kind: client.kind,
       project: client.project,
       enabled: client.enabled,
-      apis: apisOf(context.registry, client).map(({ api, grants }) => ({
+      apis: apisOf(context.registry, client).map(({ api, permissions }) => ({
         name: api.name,
         kind: api.kind,
         audience: api.audience,
         bearer: api.bearer,
-        permissions: grants.map(formatPermission),
+        permissions,
       })),
       brokers: { mqtts: context.brokers.mqtts, wss: context.brokers.wss },
       issuer: context.issuer,

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { readTokenRequest as readAceRequest } from "../../shared/ace.ts";
 import { readJwk, type PublicKey } from "../../shared/cose-key.ts";
 import { refuse } from "../../shared/refusal.ts";
-import type { Grant } from "../../shared/scope.ts";
+import type { Scope } from "../../shared/scope.ts";
 import { readJson, type OauthBody } from "./body.ts";
 
 /** What is asked for, and what of the body says who asks. */
@@ -16,7 +16,7 @@ export interface TokenRequest {
   readonly wire: OauthBody["wire"];
   readonly audience?: string | undefined;
   /** Grants, or the text of the parameter, which only the kind of api gives a meaning to. */
-  readonly scope?: readonly Grant[] | string | undefined;
+  readonly scope?: Scope | undefined;
   /** The key that the token shall be bound to. */
   readonly requestedKey?: PublicKey | undefined;
   /** Whether the answer must name the profile. */
@@ -29,7 +29,7 @@ export interface TokenRequest {
 const JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /** The parameters in JSON and form; the form's values are all text but for `req_cnf`. */
-const tokenRequestSchema = z.object({
+export const tokenRequestSchema = z.object({
   grant_type: z.string().optional(),
   audience: z.string().optional(),
   scope: z.string().optional(),

@@ -10,15 +10,15 @@ import { itemsBytes } from "../../shared/hash-array.ts";
 import { encodeHashItems, encodeTrl, frameFullSet, TRL_CBOR } from "../../shared/trl.ts";
 import type { TrustPart } from "../../shared/trust-entries.ts";
 import { pruneRevoked } from "../registry/revoked-tokens.ts";
-import { readListedHashes } from "../registry/trl-hashes.ts";
-import { newestUpdate, trlConstants, updatesOf } from "../registry/trl-updates.ts";
+import { isAnyListed, readListedHashes } from "../registry/trl-hashes.ts";
+import { keepUpdates, newestUpdate, trlConstants, updatesOf } from "../registry/trl-updates.ts";
 import { currentRun } from "../registry/trust-changes.ts";
 import { hasTrustNews, readTrustPart } from "../registry/trust-entries.ts";
-import { createAdminCheck } from "./admin-key.ts";
 import { trlPath, type AuthorityContext } from "./context.ts";
 import { isKnown, toTag } from "./entity-tag.ts";
 import { readWait } from "./prefer.ts";
 import { queryTrl, TrlRefusal, type DiffResult, type FullResult } from "./trl-query.ts";
+import { asKnown } from "./refusal-audit.ts";
 import { identifyRequester, type TrlRequester } from "./trl-requester.ts";
 import type { WaitEnd, WaitingRooms } from "./waiting-room.ts";
 
@@ -37,9 +37,9 @@ interface Found {
 
 /** Registers `GET /revoke/trl`. */
 export function registerTrlRoute(scope: FastifyInstance, context: AuthorityContext, rooms: WaitingRooms): void {
-  const assertAdmin = createAdminCheck(context.adminKey);
   const look = (request: FastifyRequest): Found => {
-    return find(context, identifyRequester(context, assertAdmin, request), request);
+    const requester = identifyRequester(context, request);
+    return asKnown({ actor: requester.name }, () => find(context, requester, request));
   };
   scope.get(trlPath, async (request, reply) => {
     let found = look(request);
@@ -57,7 +57,11 @@ function find(context: AuthorityContext, requester: TrlRequester, request: Fasti
   const { registry } = context;
   prune(context);
   const { diff, cursor, trust } = request.query as Readonly<Record<string, unknown>>;
-  const result = queryTrl({ diff, cursor }, updatesOf(registry, requester.view), trlConstants);
+  const isFirst = keepUpdates(registry, requester.view);
+  const asked = queryTrl({ diff, cursor }, updatesOf(registry, requester.view), trlConstants);
+  // what came before its updates were kept is on the list and in none of them: it has to read the list
+  const isBehind = isFirst && asked.kind === "diff" && isAnyListed(registry, requester.view);
+  const result = isBehind ? { ...asked, more: true } : asked;
   const place = requester.mayFollow ? readPlace(trust) : undefined;
   const newest = newestUpdate(registry, requester.view);
   const tag = place !== undefined ? undefined : tagFor(context, requester, newest, diff, cursor);
@@ -96,14 +100,14 @@ function isNew({ result, trust, tag, isKnown }: Found, request: FastifyRequest):
 
 /** Holds the request if it asks for that and there is room; beyond the bounds it is answered at once (RFC 7240, section 2). */
 function hold(
-  { followers, clients }: WaitingRooms,
+  rooms: WaitingRooms,
   found: Found,
   seconds: number,
   request: FastifyRequest,
 ): Promise<WaitEnd> | undefined {
   if (seconds === 0) return undefined;
-  const { name, mayFollow } = found.requester;
-  return (mayFollow ? followers : clients).enter({
+  const { name, room } = found.requester;
+  return rooms[room].enter({
     requester: name,
     milliseconds: seconds * 1000,
     socket: request.raw.socket,

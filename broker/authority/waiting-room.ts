@@ -34,16 +34,20 @@ export interface WaitingRoom {
   close(): void;
 }
 
-/** Two rooms, because clients are many and must not take the places of brokers, which have to hear of everything at once. */
+/** Three rooms, because clients are many and must not take the places of those who have to hear of everything at once. */
 export interface WaitingRooms {
   /** For brokers and the administrator. */
   readonly followers: WaitingRoom;
+  /** For resource servers. */
+  readonly apis: WaitingRoom;
   readonly clients: WaitingRoom;
   close(): void;
 }
 
 /** What applies to each room. Every broker has one request waiting; a thousand are a quarter of a megabyte. */
 export const waitingLimits: WaitingLimits = { total: 1000, perRequester: 8 };
+/** A resource server may run in many processes, which share its credential. */
+const apiLimits: WaitingLimits = { ...waitingLimits, perRequester: 64 };
 
 interface Waiter {
   readonly wait: Wait;
@@ -53,12 +57,13 @@ interface Waiter {
 /** Opens the rooms of an authority. */
 export function openWaitingRooms(registry: Registry): WaitingRooms {
   const [followers, clients] = [openWaitingRoom(registry), openWaitingRoom(registry)];
+  const apis = openWaitingRoom(registry, apiLimits);
   return {
     followers,
+    apis,
     clients,
     close() {
-      followers.close();
-      clients.close();
+      for (const room of [followers, apis, clients]) room.close();
     },
   };
 }

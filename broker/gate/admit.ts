@@ -122,6 +122,7 @@ function provePossession(
   peer: Peer,
 ): PublicKey | undefined {
   const bound = token?.claims.cnf;
+  if (bound?.kind === "thumbprint") return refuse("proof.key", "the token is bound by DPoP, which is for HTTP alone");
   if (bound?.kind === "certificate") {
     if (certificate === undefined) refuse("certificate.missing", "the token is bound to a certificate");
     if (!Buffer.from(certificate.sha256).equals(bound.sha256)) refuse("proof.key", "another certificate");

@@ -93,6 +93,7 @@ export function assertBinding(trust: Trust, token: VerifiedToken): void {
 
 /** With the subject, so that a token of one client never takes the place of another's. */
 function nameOf(subject: string, confirmation: Confirmation): string {
+  if (confirmation.kind === "thumbprint") return refuse("proof.key", "bound by DPoP, which no connection proves");
   if (confirmation.kind === "key") return `key ${confirmation.key.thumbprint} ${subject}`;
   return `x5t ${Buffer.from(confirmation.sha256).toString("hex")} ${subject}`;
 }

@@ -27,7 +27,7 @@ import { openAuthorizePublish } from "./publish.ts";
 import type { AuthorizePublish } from "./publish.ts";
 import { openReceiver } from "./receive-token.ts";
 import { namesOf, openReporter } from "./report.ts";
-import type { Report } from "./report.ts";
+import type { RefusedAtGate, Report } from "./report.ts";
 import type { Session } from "./session.ts";
 import { openSessions } from "./sessions.ts";
 import type { Sessions } from "./sessions.ts";
@@ -53,6 +53,8 @@ export interface GateOptions {
   readonly isSharing?: boolean | undefined;
   /** Whether a session may be kept for a client that wants it; asked at CONNECT. Default yes. */
   readonly mayKeepSession?: ((clientId: string) => boolean) | undefined;
+  /** Told of each refusal beside the log, also of those that the log leaves out; must return at once and never throw. */
+  readonly refused?: ((refused: RefusedAtGate) => void) | undefined;
 }
 
 /** The hooks of an Aedes broker. `client` is the broker's own object. */
@@ -105,7 +107,10 @@ export function openGate(options: GateOptions): Gate {
   const nowSeconds = options.nowSeconds ?? (() => Date.now() / 1000);
   const limits: GateLimits = { ...defaultLimits, ...options.limits };
   const meter = options.meter ?? noGateMeter;
-  const reporter = openReporter(log, meter, limits);
+  const reporter = openReporter(log, meter, limits, {
+    refused: options.refused,
+    sessionOf: (client) => sessions.of(client),
+  });
   const { report } = reporter;
   const wills = new WeakMap<object, Session>();
   const guarded = new WeakSet<object>();

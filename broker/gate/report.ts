@@ -11,12 +11,33 @@ import { Refusal } from "../../shared/refusal.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { readPeer } from "./connection.ts";
 import type { Connection } from "./connection.ts";
+import type { Session } from "./session.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
 import type { Gateway, GateMeter } from "./meter.ts";
 
 /** Counts and logs what was thrown and gives it back as a Refusal. `isTold`: the peer learns the id. */
 export type Report = (error: unknown, client: object | null, at: Gateway, topic?: string, isTold?: boolean) => Refusal;
+
+/** A refusal at the gate, for whoever keeps a record of them. */
+export interface RefusedAtGate {
+  readonly at: Gateway;
+  readonly reason: Reason;
+  readonly id: string;
+  readonly detail: string;
+  readonly address: string;
+  /** Who was refused, where they had been admitted: the `sub` of their token or their client. */
+  readonly subject: string | undefined;
+  /** What the connection calls itself. */
+  readonly clientId: string | null;
+  readonly topic: string | undefined;
+}
+
+/** Where refusals are told beside the log; must return at once and never throw. */
+export interface RefusalRecord {
+  readonly refused?: ((refused: RefusedAtGate) => void) | undefined;
+  readonly sessionOf: (client: object) => Session | undefined;
+}
 
 /** A reporter, to be closed with its gate. */
 export interface Reporter {
@@ -30,7 +51,12 @@ const longestText = 128;
 const windowMilliseconds = 1000;
 
 /** Opens the reporter on a log. */
-export function openReporter(log: Logger, meter: GateMeter, limits: GateLimits = defaultLimits): Reporter {
+export function openReporter(
+  log: Logger,
+  meter: GateMeter,
+  limits: GateLimits = defaultLimits,
+  record?: RefusalRecord,
+): Reporter {
   const lines = openWindow(log, limits);
   const report: Report = (error, client, at, topic, isTold = false) => {
     const refusal = error instanceof Refusal ? error : new Refusal("internal");
@@ -39,6 +65,20 @@ export function openReporter(log: Logger, meter: GateMeter, limits: GateLimits =
     const names = client === null ? undefined : namesOf(client);
     // what still arrives of a session that is ending was explained by what ended it
     const isEcho = reason === "session.closed";
+    if (!isEcho) {
+      const subject = client === null ? undefined : record?.sessionOf(client)?.admission.subject;
+      record?.refused?.({
+        at,
+        reason,
+        id,
+        detail: refusal.detail.slice(0, longestText),
+        address: names?.address ?? "none",
+        // an anonymous client has none
+        subject: subject === "" ? undefined : subject,
+        clientId: names?.clientId ?? null,
+        topic: topic?.slice(0, longestText),
+      });
+    }
     if (!isEcho && !lines.mayWrite(reason, names?.address ?? "none", isTold)) return refusal;
     const facts = {
       at,

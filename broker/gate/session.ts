@@ -121,6 +121,7 @@ export class Session {
       return this.#rights.token !== undefined && this.#rights.token.claims.cnf === undefined;
     }
     if (confirmation.kind === "key") return key !== undefined && samePublicKey(key, confirmation.key);
+    if (confirmation.kind === "thumbprint") return false;
     return certificate !== undefined && Buffer.from(certificate.sha256).equals(confirmation.sha256);
   }
 

@@ -13,13 +13,13 @@ import type { TLSSocket } from "node:tls";
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { RateLimiterMemory } from "rate-limiter-flexible";
+import { networkOf } from "../../shared/network.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { openHandshakes } from "./handshakes.ts";
 import { defaultLimits } from "./limits.ts";
 import type { WireLimits } from "./limits.ts";
 import { noMeter } from "./meter.ts";
 import type { EngineMeter } from "./meter.ts";
-import { networkOf } from "./network.ts";
 import { openRefusalLines } from "./refusal-lines.ts";
 
 /** What arrivals are judged by, and who is told of them. */

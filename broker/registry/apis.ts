@@ -128,6 +128,14 @@ export function findApi(r: Registry, audience: string): Api | undefined {
   });
 }
 
+/** The api of a project, where there is one. Both are names, whether there are such or not. */
+export function findApiOf(r: Registry, project: string, name: string): Api | undefined {
+  return r.remember(`api ${project}/${name}`, () => {
+    const row = statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? AND name = ?`).get(project, name);
+    return row === undefined ? undefined : toApi(row);
+  });
+}
+
 /** Tells the sink all apis. */
 export function tellApis(r: Registry): void {
   for (const row of statement<ApiRow>(r.db, `SELECT * FROM api`).all()) tellApi(r, toApi(row));

@@ -1,16 +1,17 @@
 /**
- * Client assertions that were used, so that none is used twice (RFC 7523, section 3, item 7): the unique insert is the
- * check. A row is of no use once the assertion has expired and goes soon after.
+ * Client assertions and DPoP proofs that were used, so that none is used twice (RFC 7523, section 3, item 7; RFC 9449, section
+ * 11.1): the unique insert is the check. A row is of no use once what it speaks of has expired, and goes soon after.
  */
 import { MAX_ASSERTION_ID_BYTES } from "../../shared/assertion.ts";
+import { DPOP_LEEWAY_SECONDS, type DpopProof } from "../../shared/dpop.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { statement } from "../sqlite/database.ts";
+import { createMovingWindow } from "./moving-window.ts";
 import type { Registry } from "./registry.ts";
 
 /** Kept a little beyond the expiry, for a clock that is set back. */
 const keptSeconds = 60;
-/** With each new row at most this many old ones go. */
-const prunedAtOnce = 2;
+const prune = createMovingWindow({ table: "assertion", key: ["client", "id"], start: ["", new Uint8Array()] });
 
 /**
  * `id` is the assertion's `cti` or `jti`, 1 to 64 bytes; `exp` is when it expires, in seconds.
@@ -19,16 +20,22 @@ const prunedAtOnce = 2;
 export function spendAssertion(r: Registry, clientId: string, id: Uint8Array, exp: number): void {
   if (id.length === 0 || id.length > MAX_ASSERTION_ID_BYTES)
     refuse("assertion.malformed", `an id of ${id.length} bytes`);
-  r.append(() => {
-    statement(
-      r.db,
-      `DELETE FROM assertion WHERE (client, id) IN
-       (SELECT client, id FROM assertion WHERE exp < ? ORDER BY exp LIMIT ${prunedAtOnce})`,
-    ).run(r.nowSeconds() - keptSeconds);
+  if (!isSpent(r, clientId, id, exp)) refuse("assertion.replayed", clientId);
+}
+
+/** A proof is its key's and its `jti`; whose client it came from makes no difference. Throws `dpop.replayed`. */
+export function spendProof(r: Registry, { thumbprint, jti, iat }: DpopProof): void {
+  if (!isSpent(r, `dpop:${thumbprint}`, Buffer.from(jti), iat + DPOP_LEEWAY_SECONDS)) refuse("dpop.replayed");
+}
+
+/** Whether it is spent by this call, and was not before. */
+function isSpent(r: Registry, client: string, id: Uint8Array, exp: number): boolean {
+  return r.append(() => {
+    prune(r, r.nowSeconds() - keptSeconds);
     const added = statement(
       r.db,
       `INSERT INTO assertion (client, id, exp) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-    ).run(clientId, id, exp);
-    if (added.changes === 0) refuse("assertion.replayed", clientId);
+    ).run(client, id, exp);
+    return added.changes > 0;
   });
 }

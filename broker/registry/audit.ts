@@ -1,8 +1,10 @@
 /**
- * The audit log: who did what to whom, and why it was refused. Rows are added and never changed or deleted.
+ * The audit log: who did what to whom, and why it was refused. Rows are added and never changed or deleted, which the schema
+ * sees to, and each carries a hash over itself and the row before it (`shared/audit-chain.ts`).
  *
  * A row holds nothing secret: no secrets, tokens, payloads or keys, only names, ids, hashes and reasons.
  */
+import { CHAIN_START, hashRow, type AuditRow, type ChainedRow } from "../../shared/audit-chain.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
@@ -37,20 +39,42 @@ export const ITSELF = "postern";
 /** Names from outside are cut to this many characters. */
 const maxNameLength = 160;
 
-/** Adds a row; call it within the transaction of the change that it speaks of. */
+/** What SQLite would give back as another character: half of a pair. */
+const halves = /\p{Surrogate}/gu;
+
+/**
+ * Adds a row; call it within the transaction of the change that it speaks of. The head of the chain is read each time: what
+ * was appended last may have been undone since, alone or with the transaction that it was a part of.
+ */
 export function audit(r: Registry, entry: AuditEntry): void {
+  const head = headOf(r);
+  const row: AuditRow = {
+    seq: (head?.seq ?? 0) + 1,
+    at: r.nowSeconds(),
+    event: entry.event,
+    actor: cut(entry.actor),
+    project: cutOrNull(entry.project ?? projectOf(entry.subject)),
+    subject: cutOrNull(entry.subject),
+    reason: entry.reason ?? null,
+    refusal_id: entry.refusalId ?? null,
+    facts: entry.facts === undefined ? null : JSON.stringify(entry.facts),
+  };
   statement(
     r.db,
-    `INSERT INTO audit (at, event, actor, project, subject, reason, refusal_id, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO audit (seq, at, event, actor, project, subject, reason, refusal_id, facts, hash)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   ).run(
-    r.nowSeconds(),
-    entry.event,
-    entry.actor.slice(0, maxNameLength),
-    entry.project ?? projectOf(entry.subject),
-    entry.subject?.slice(0, maxNameLength) ?? null,
-    entry.reason ?? null,
-    entry.refusalId ?? null,
-    entry.facts === undefined ? null : JSON.stringify(entry.facts),
+    row.seq,
+    row.at,
+    row.event,
+    row.actor,
+    row.project,
+    row.subject,
+    row.reason,
+    row.refusal_id,
+    row.facts,
+    // after a row that was smuggled in without a hash the log goes on, and the verification names that row
+    hashRow(head?.hash ?? CHAIN_START, row),
   );
 }
 
@@ -59,24 +83,74 @@ export function listAudit(
   r: Registry,
   asked: { readonly project: string; readonly limit: number; readonly before?: number | undefined },
 ): AuditRecord[] {
-  return statement<AuditRow>(r.db, `SELECT * FROM audit WHERE project = ? AND seq < ? ORDER BY seq DESC LIMIT ?`)
+  return statement<Row>(r.db, `SELECT * FROM audit WHERE project = ? AND seq < ? ORDER BY seq DESC LIMIT ?`)
     .all(asked.project, asked.before ?? Number.MAX_SAFE_INTEGER, asked.limit)
     .map(toRecord);
 }
 
-interface AuditRow {
-  readonly seq: number;
-  readonly at: number;
-  readonly event: string;
-  readonly actor: string;
-  readonly project: string | null;
-  readonly subject: string | null;
-  readonly reason: Reason | null;
-  readonly refusal_id: string | null;
-  readonly facts: string | null;
+/** The row of a refusal, by the id that the refused peer was told. */
+export function findRefusal(r: Registry, refusalId: string): AuditRecord | undefined {
+  const row = statement<Row>(r.db, `SELECT * FROM audit WHERE refusal_id = ? ORDER BY seq LIMIT 1`).get(refusalId);
+  return row && toRecord(row);
 }
 
-function toRecord(row: AuditRow): AuditRecord {
+/** A part of the chain, oldest first. */
+export interface ChainPart {
+  readonly rows: readonly ChainedRow[];
+  readonly more: boolean;
+}
+
+/** Rows after `after`, as many as are asked for or as fit into `bytes`, and at least one. */
+export function readChain(
+  r: Registry,
+  asked: { readonly after: number; readonly limit: number; readonly bytes: number },
+): ChainPart {
+  const rows: ChainedRow[] = [];
+  let left = asked.bytes;
+  const sql = `SELECT ${columns}, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?`;
+  for (const row of statement<AuditRow & { hash: Buffer | null }>(r.db, sql).iterate(asked.after, asked.limit + 1)) {
+    left -= rowBytes + (row.facts?.length ?? 0);
+    if (rows.length === asked.limit || (left < 0 && rows.length > 0)) return { rows, more: true };
+    rows.push({ ...row, hash: row.hash?.toString("hex") ?? null });
+  }
+  return { rows, more: false };
+}
+
+/**
+ * Gives the rows of a log from before there was a chain their hashes, in one transaction. Where the first row has one, the
+ * others have too; a row without one that is found there all the same is left for the verification to find.
+ */
+export function sealAudit(r: Registry): void {
+  const first = statement<{ hash: Buffer | null }>(r.db, `SELECT hash FROM audit ORDER BY seq LIMIT 1`).get();
+  if (first === undefined || first.hash !== null) return;
+  r.append(() => {
+    let previous: Uint8Array = CHAIN_START;
+    for (let after = 0; ;) {
+      const sql = `SELECT ${columns} FROM audit WHERE seq > ? ORDER BY seq LIMIT ${sealedAtOnce}`;
+      const rows = statement<AuditRow>(r.db, sql).all(after);
+      for (const row of rows) {
+        previous = hashRow(previous, row);
+        statement(r.db, `UPDATE audit SET hash = ? WHERE seq = ?`).run(previous, row.seq);
+      }
+      if (rows.length < sealedAtOnce) return;
+      after = rows.at(-1)!.seq;
+    }
+  });
+}
+
+const columns = "seq, at, event, actor, project, subject, reason, refusal_id, facts";
+const sealedAtOnce = 1_000;
+/** What a row takes beside its facts, about. */
+const rowBytes = 500;
+
+function headOf(r: Registry): { readonly seq: number; readonly hash: Buffer | null } | undefined {
+  const sql = `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`;
+  return statement<{ seq: number; hash: Buffer | null }>(r.db, sql).get();
+}
+
+type Row = Omit<AuditRow, "reason"> & { readonly reason: Reason | null };
+
+function toRecord(row: Row): AuditRecord {
   return {
     seq: row.seq,
     at: row.at,
@@ -90,7 +164,15 @@ function toRecord(row: AuditRow): AuditRecord {
   };
 }
 
-function projectOf(subject: string | undefined): string | null {
+function projectOf(subject: string | undefined): string | undefined {
   const dot = subject?.indexOf(".") ?? -1;
-  return dot < 0 ? null : subject!.slice(0, Math.min(dot, maxNameLength));
+  return dot < 0 ? undefined : subject!.slice(0, dot);
+}
+
+function cut(text: string): string {
+  return text.slice(0, maxNameLength).replace(halves, "\ufffd");
+}
+
+function cutOrNull(text: string | undefined): string | null {
+  return text === undefined ? null : cut(text);
 }

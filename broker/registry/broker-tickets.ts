@@ -10,7 +10,7 @@ import { ticketId } from "../../shared/ticket.ts";
 import { assertWithin } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { getBroker, keepBroker, type Broker } from "./brokers.ts";
-import { hashSecret } from "./clients.ts";
+import { hashSecret } from "./secrets.ts";
 import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 import { ticketTtl } from "./tickets.ts";

@@ -96,20 +96,28 @@ function holdsGoodOne(r: Registry, clientId: string, keyThumbprint: string, now:
   return good.get(clientId, now, keyThumbprint) !== undefined;
 }
 
-/** By serial, from the one after `after` on. */
+/** By serial, from the one after `after` on: those of one client, of one project's clients, or all. */
 export function listCertificates(
   r: Registry,
-  asked: { readonly client?: string | undefined; readonly after?: string | undefined; readonly limit?: number } = {},
+  asked: {
+    readonly client?: string | undefined;
+    readonly project?: string | undefined;
+    readonly after?: string | undefined;
+    readonly limit?: number;
+  } = {},
 ): CertificateRecord[] {
-  const { client, after = "", limit = -1 } = asked;
-  if (client === undefined) {
-    return statement<CertificateRecord>(r.db, `${select} WHERE serial > ? ORDER BY serial LIMIT ?`).all(after, limit);
-  }
-  return statement<CertificateRecord>(r.db, `${select} WHERE client = ? AND serial > ? ORDER BY serial LIMIT ?`).all(
-    client,
-    after,
-    limit,
-  );
+  const { client, project, after = "", limit = -1 } = asked;
+  const list = (where: string, ...values: string[]): CertificateRecord[] =>
+    statement<CertificateRecord>(r.db, `${select} WHERE ${where} serial > ? ORDER BY serial LIMIT ?`).all(
+      ...values,
+      after,
+      limit,
+    );
+  // between the dot, which no slug has, and the character after it
+  if (project !== undefined && client === undefined)
+    return list(`client > ? AND client < ? AND`, `${project}.`, `${project}/`);
+  if (project !== undefined && !client!.startsWith(`${project}.`)) return [];
+  return client === undefined ? list("") : list(`client = ? AND`, client);
 }
 
 /** The record of a serial, in any spelling of its hex. */

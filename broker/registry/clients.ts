@@ -1,10 +1,7 @@
 /**
  * Clients: who gets tokens. A client's id is `<project>.<name>`, for ever: a deleted client leaves its name behind, so
  * that nobody else becomes who it was, and all that it held is dead with it.
- *
- * Secrets (of services and apps) are random, shown once and kept as SHA-256 only.
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { assertName, readClientId } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { MAX_ENTRIES } from "./apis.ts";
@@ -14,11 +11,13 @@ import type { ClientTrust } from "../trust/trust.ts";
 import { grantsByApi } from "./grants.ts";
 import { nextBound, type TokenSelection } from "./issued.ts";
 import { getProject } from "./projects.ts";
+import { deleteKeys, replaceKeys } from "./public-keys.ts";
 import type { Registry } from "./registry.ts";
+import { createSecret, deleteSecrets } from "./secrets.ts";
 import { noteChange } from "./trust-changes.ts";
 import { listSelected } from "./unlisted.ts";
 
-/** The three kinds of clients; a device has a key, the others a secret. */
+/** The three kinds of clients; a device has a key, the others a secret or a key. */
 export type ClientKind = "device" | "service" | "app";
 
 /** A client on record. */
@@ -41,30 +40,36 @@ export interface NewClient {
   readonly name: string;
   readonly kind: ClientKind;
   readonly roles?: readonly string[] | undefined;
+  /** JWKs by which it proves itself. */
+  readonly keys?: readonly unknown[] | undefined;
 }
 
-/** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`, that also for a deleted client. */
+/**
+ * A service or app without keys gets a secret, which is in this answer and nowhere else. Throws `registry.not-found`
+ * (project), `registry.invalid`, `key.*` and `registry.conflict`, that also for a deleted client.
+ */
 export function createClient(
   r: Registry,
-  { project, name, kind, roles = [] }: NewClient,
+  { project, name, kind, roles = [], keys = [] }: NewClient,
   actor: string = ADMIN,
 ): { readonly client: Client; readonly secret?: string } {
   getProject(r, project);
   assertName(name);
-  const secret = kind === "device" ? undefined : randomBytes(32).toString("base64url");
   return r.change(() => {
     const id = `${project}.${name}`;
     const added = statement(
       r.db,
-      `INSERT INTO client (project, name, kind, enabled, secret_hash, created_at) VALUES (?, ?, ?, 1, ?, ?)
-       ON CONFLICT DO NOTHING`,
-    ).run(project, name, kind, secret === undefined ? null : hashSecret(secret), r.nowSeconds());
+      `INSERT INTO client (project, name, kind, enabled, created_at) VALUES (?, ?, ?, 1, ?) ON CONFLICT DO NOTHING`,
+    ).run(project, name, kind, r.nowSeconds());
     if (added.changes === 0) refuse("registry.conflict", `client ${id} exists or existed`);
     addRoles(r, project, name, roles);
     audit(r, { event: "client.created", actor, subject: id, facts: { kind, roles } });
     announceClient(r, id);
     const client = getClient(r, id);
-    return secret === undefined ? { client } : { client, secret };
+    const owner = { project, client: name };
+    if (keys.length > 0) replaceKeys(r, owner, keys, actor);
+    if (kind === "device" || keys.length > 0) return { client };
+    return { client, secret: createSecret(r, owner, {}, actor).secret };
   });
 }
 
@@ -162,29 +167,14 @@ export function deleteClient(r: Registry, id: string, actor: string = ADMIN): vo
     statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
     statement(
       r.db,
-      `UPDATE client SET enabled = 0, secret_hash = NULL, deleted_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
+      `UPDATE client SET enabled = 0, deleted_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
     ).run(r.nowSeconds(), bound, project, name);
+    deleteSecrets(r, { project, client: name });
+    deleteKeys(r, { project, client: name });
     audit(r, { event: "client.deleted", actor, subject: id });
     announceClient(r, id);
     listSelected(r, [{ kind: "client", name: id, bound }]);
   });
-}
-
-/** Whether this is the client's secret; compared in constant time. Says nothing of whether the client is enabled. */
-export function checkClientSecret(r: Registry, id: string, secret: string): boolean {
-  const { project, name } = splitId(id) ?? { project: "", name: "" };
-  const stored = statement<Uint8Array | null>(
-    r.db,
-    `SELECT secret_hash FROM client WHERE project = ? AND name = ? AND deleted_at IS NULL`,
-  )
-    .pluck()
-    .get(project, name);
-  return timingSafeEqual(hashSecret(secret), stored ?? new Uint8Array(32)) && stored != null;
-}
-
-/** What is kept of a secret. Ours are random and long, so no slower hash is needed. */
-export function hashSecret(secret: string): Uint8Array {
-  return createHash("sha256").update(secret).digest();
 }
 
 /** Gives the client roles of its own project, those that it holds already included. Call it within a change. */

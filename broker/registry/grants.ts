@@ -1,5 +1,6 @@
 /**
- * What a client's roles come to: permissions of all its roles, placeholders filled, in the fewest entries.
+ * What a client's roles come to: permissions of all its roles, placeholders filled, in the fewest entries; scopes for an api of
+ * kind http.
  */
 import { readClientId } from "../../shared/names.ts";
 import { expandGrants, mergeGrants, parsePermission, type Grant } from "../../shared/scope.ts";
@@ -13,8 +14,19 @@ export function grantsFor(r: Registry, clientId: string, api: Api): readonly Gra
   const { project, name } = readClientId(clientId);
   if (project !== api.project) return [];
   return r.remember(`grants ${clientId} ${api.name}`, () =>
-    expand(clientId, statement(r.db, `${heldPermissions} AND role.api = ?`).pluck().all(project, name, api.name)),
+    expand(clientId, statement(r.db, held("permissions")).pluck().all(project, name, api.name)),
   );
+}
+
+/** The scopes that the client's roles allow on one api, in the order of the api. None for the api of another project. */
+export function scopesFor(r: Registry, clientId: string, api: Api): readonly string[] {
+  const { project, name } = readClientId(clientId);
+  if (project !== api.project) return [];
+  return r.remember(`scopes ${clientId} ${api.name}`, () => {
+    const texts = statement<string>(r.db, held("scopes")).pluck().all(project, name, api.name) as string[];
+    const allowed = new Set(texts.flatMap((text) => JSON.parse(text) as string[]));
+    return api.scopes.filter((scope) => allowed.has(scope));
+  });
 }
 
 /** What the client's roles allow on each api of kind `mqtt` that they allow anything on. */
@@ -37,10 +49,13 @@ export function grantsByApi(r: Registry, clientId: string): ApiGrants[] {
   }));
 }
 
-const heldPermissions = `
-  SELECT role.permissions FROM client_role
+/** Of the roles that a client holds on one api. */
+function held(column: "permissions" | "scopes"): string {
+  return `
+  SELECT role.${column} FROM client_role
   JOIN role ON role.project = client_role.project AND role.name = client_role.role
-  WHERE client_role.project = ? AND client_role.client = ?`;
+  WHERE client_role.project = ? AND client_role.client = ? AND role.api = ?`;
+}
 
 /** Each text is a JSON list of permissions, empty for a role of kind `http`. */
 function expand(clientId: string, texts: unknown[]): Grant[] {

@@ -1,8 +1,13 @@
 /**
- * Tokens that were issued, by their hashes (RFC 9770, section 4): what a revocation needs to know of them. The token
- * itself is not kept. A row goes soon after the token has expired.
+ * Tokens that were issued, by their numbers, with their hashes (RFC 9770, section 4): what introspection and a revocation need
+ * to know of them. The token itself is not kept. A row goes some time after the token has expired.
+ *
+ * Every token costs a row here, so there is one index, for the tokens of a client. A token that is presented says its number;
+ * that it is the token on record is by its hash. Who has nothing but a hash pays for reading all rows, once for each wish.
  */
+import { everyHash, inspectToken, toToken } from "../../shared/token.ts";
 import { statement } from "../sqlite/database.ts";
+import { createMovingWindow } from "./moving-window.ts";
 import type { Registry } from "./registry.ts";
 
 /** What is recorded of a token. */
@@ -47,8 +52,9 @@ export interface TokenSelection {
   readonly bound: number;
 }
 
-/** With each new row at most this many old ones go. */
-const prunedAtOnce = 2;
+const prune = createMovingWindow({ table: "issued", key: ["number"], start: [0] });
+/** A longer `cti` is no number of ours. */
+const maxIdBytes = 6;
 const numbers = new WeakMap<Registry, number>();
 
 /**
@@ -85,10 +91,7 @@ export function recordIssued(r: Registry, token: IssuedToken): void {
   if (hash === undefined) throw new TypeError("a token has a hash");
   r.append(() => {
     const now = r.nowSeconds();
-    statement(
-      r.db,
-      `DELETE FROM issued WHERE number IN (SELECT number FROM issued WHERE exp < ? ORDER BY exp LIMIT ${prunedAtOnce})`,
-    ).run(now);
+    prune(r, now);
     statement(
       r.db,
       `INSERT INTO issued (number, token_hash, other_hash, client, audience, kid, key_thumbprint, issued_at, exp)
@@ -107,12 +110,48 @@ export function recordIssued(r: Registry, token: IssuedToken): void {
   });
 }
 
-/** The token with this hash, in either spelling. */
-export function findIssued(r: Registry, hash: Uint8Array): IssuedRow | undefined {
-  return (
-    statement<IssuedRow>(r.db, `${select} WHERE token_hash = ?`).get(hash) ??
-    statement<IssuedRow>(r.db, `${select} WHERE other_hash = ?`).get(hash)
-  );
+/**
+ * The record of a token that was presented, in either spelling of a JWT and with either form of its signature. Nothing is
+ * verified but that it is the very token on record, which was signed here. `inspected` is what `inspectToken` says of it, where
+ * that is at hand. Throws `token.*`, `cose.*`, `cbor.*` for what is
+ * no token.
+ */
+export function findIssuedToken(
+  r: Registry,
+  presented: string | Uint8Array,
+  inspected: Pick<ReturnType<typeof inspectToken>, "claims" | "hashes"> = inspectToken(presented),
+): IssuedRow | undefined {
+  const { claims, hashes } = inspected;
+  const { id } = claims;
+  if (id.length === 0 || id.length > maxIdBytes) return undefined;
+  const number = Buffer.from(id).readUIntBE(0, id.length);
+  const row = statement<IssuedRow>(r.db, `${select} WHERE number = ?`).get(number);
+  if (row === undefined) return undefined;
+  const known = new Set([row.hash, row.otherHash].map((hash) => hash && Buffer.from(hash).toString("hex")));
+  const isKnown = (hash: string): boolean => known.has(hash);
+  return hashes.some(isKnown) || everyHash(toToken(presented)).some(isKnown) ? row : undefined;
+}
+
+/**
+ * The records with these hashes, hex in lower case, in either spelling: by the hash that was asked for. Reads every row, or
+ * those of one project's clients.
+ */
+export function findIssuedByHash(r: Registry, hashes: readonly string[], project?: string): Map<string, IssuedRow> {
+  const found = new Map<string, IssuedRow>();
+  if (hashes.length === 0) return found;
+  const asked = new Set(hashes);
+  const ofProject = project === undefined ? "" : `AND client >= ? AND client < ?`;
+  const rows = statement<IssuedRow>(
+    r.db,
+    `WITH asked (hash) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?))
+     ${select} WHERE (token_hash IN (SELECT hash FROM asked) OR other_hash IN (SELECT hash FROM asked)) ${ofProject}`,
+  ).all(JSON.stringify([...asked]), ...(project === undefined ? [] : [`${project}.`, `${project}/`]));
+  for (const row of rows) {
+    for (const hash of [row.hash, row.otherHash]) {
+      if (hash !== null) found.set(Buffer.from(hash).toString("hex"), row);
+    }
+  }
+  return found;
 }
 
 /** Tokens of a client that are bound to this key. */

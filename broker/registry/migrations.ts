@@ -243,4 +243,125 @@ export const migrations: readonly string[] = [
     revoked_at INTEGER
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE developer (
+    id TEXT NOT NULL PRIMARY KEY,
+    email TEXT UNIQUE,
+    name TEXT NOT NULL,
+    password TEXT,
+    created_at INTEGER NOT NULL,
+    confirmed_at INTEGER,
+    deleted_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE account_code (
+    developer TEXT NOT NULL REFERENCES developer (id),
+    purpose TEXT NOT NULL CHECK (purpose IN ('confirm', 'reset')),
+    code_hash BLOB NOT NULL,
+    tries INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (developer, purpose)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE login (
+    token_hash BLOB NOT NULL PRIMARY KEY,
+    developer TEXT NOT NULL REFERENCES developer (id),
+    created_at INTEGER NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX login_by_developer ON login (developer);
+  CREATE INDEX login_by_end ON login (expires_at);
+
+  CREATE TABLE api_key (
+    id TEXT NOT NULL PRIMARY KEY,
+    developer TEXT NOT NULL REFERENCES developer (id),
+    name TEXT NOT NULL,
+    secret_hash BLOB NOT NULL UNIQUE,
+    project TEXT REFERENCES project (slug),
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    last_used_at INTEGER,
+    revoked_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX api_key_by_developer ON api_key (developer, id);
+
+  CREATE TABLE member (
+    project TEXT NOT NULL REFERENCES project (slug),
+    developer TEXT NOT NULL REFERENCES developer (id),
+    role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'auditor', 'enroller')),
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (project, developer)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX member_by_developer ON member (developer, project);
+
+  CREATE TABLE invitation (
+    id TEXT NOT NULL PRIMARY KEY,
+    secret_hash BLOB NOT NULL UNIQUE,
+    email TEXT NOT NULL,
+    project TEXT REFERENCES project (slug),
+    role TEXT CHECK (role IN ('owner', 'admin', 'auditor', 'enroller')),
+    invited_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    accepted_at INTEGER,
+    revoked_at INTEGER,
+    CHECK ((project IS NULL) = (role IS NULL))
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX invitation_by_project ON invitation (project, id);
+
+  CREATE TABLE secret (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    project TEXT NOT NULL,
+    client TEXT,
+    api TEXT,
+    secret_hash BLOB NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    idle_seconds INTEGER NOT NULL,
+    last_used_at INTEGER,
+    retired_at INTEGER,
+    CHECK ((client IS NULL) <> (api IS NULL)),
+    FOREIGN KEY (project, client) REFERENCES client (project, name),
+    FOREIGN KEY (project, api) REFERENCES api (project, name)
+  ) STRICT;
+  CREATE INDEX secret_by_client ON secret (project, client) WHERE client IS NOT NULL;
+  CREATE INDEX secret_by_api ON secret (project, api) WHERE api IS NOT NULL;
+  INSERT INTO secret (id, project, client, secret_hash, created_at, idle_seconds)
+    SELECT lower(hex(randomblob(6))), project, name, secret_hash, created_at, 604800
+    FROM client WHERE secret_hash IS NOT NULL;
+  ALTER TABLE client DROP COLUMN secret_hash;
+
+  CREATE TABLE public_key (
+    number INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    client TEXT,
+    api TEXT,
+    thumbprint TEXT NOT NULL,
+    spki BLOB NOT NULL,
+    kid TEXT,
+    created_at INTEGER NOT NULL,
+    CHECK ((client IS NULL) <> (api IS NULL)),
+    FOREIGN KEY (project, client) REFERENCES client (project, name),
+    FOREIGN KEY (project, api) REFERENCES api (project, name)
+  ) STRICT;
+  CREATE UNIQUE INDEX public_key_by_client ON public_key (project, client, thumbprint) WHERE client IS NOT NULL;
+  CREATE UNIQUE INDEX public_key_by_api ON public_key (project, api, thumbprint) WHERE api IS NOT NULL;
+
+  DROP INDEX assertion_by_exp;
+  DROP INDEX issued_by_exp;
+  DROP INDEX issued_by_hash;
+  DROP INDEX issued_by_other_hash;
+
+  CREATE INDEX revoked_token_by_audience ON revoked_token (audience);
+
+  ALTER TABLE audit ADD COLUMN hash BLOB;
+  CREATE INDEX audit_by_refusal ON audit (refusal_id) WHERE refusal_id IS NOT NULL;
+  CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit WHEN OLD.hash IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+  CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+  `,
 ];

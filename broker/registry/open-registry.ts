@@ -3,11 +3,13 @@
  */
 import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
+import { sealAudit } from "./audit.ts";
 import { tellRevokedCertificates } from "./certificates.ts";
 import { tellClients } from "./clients.ts";
 import { openDatabase } from "./database.ts";
 import { tellAuthorities } from "./device-authorities.ts";
 import { tellProjects } from "./projects.ts";
+import { writeLeftOut } from "./refusals.ts";
 import { openTransactions, type Registry } from "./registry.ts";
 import { tellRevokedTokens } from "./revoked-tokens.ts";
 import { tellSigningKeys } from "./signing-keys.ts";
@@ -29,9 +31,13 @@ export function openRegistry(options: RegistryOptions): Registry {
     sink: options.sink,
     nowSeconds: options.nowSeconds ?? (() => Math.floor(Date.now() / 1000)),
     ...openTransactions(db),
-    close: () => db.close(),
+    close() {
+      writeLeftOut(registry);
+      db.close();
+    },
   };
   try {
+    sealAudit(registry);
     beginRun(registry);
     tellSigningKeys(registry);
     tellApis(registry);

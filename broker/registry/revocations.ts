@@ -6,11 +6,11 @@
  * tokens is written out beside them, in one update.
  */
 import { Refusal, refuse } from "../../shared/refusal.ts";
-import { everyHash, inspectToken, toToken, tokenHashes, verifyToken } from "../../shared/token.ts";
+import { inspectToken, toToken, tokenHashes, verifyToken } from "../../shared/token.ts";
 import { ADMIN, audit } from "./audit.ts";
-import { revokeCertificate } from "./certificates.ts";
+import { findCertificate, revokeCertificate } from "./certificates.ts";
 import { disableClient } from "./clients.ts";
-import { findIssued, type TokenSelection } from "./issued.ts";
+import { findIssuedByHash, findIssuedToken, type IssuedRow, type TokenSelection } from "./issued.ts";
 import { revokeTokensBefore } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { isListed, type RevokedToken } from "./revoked-tokens.ts";
@@ -39,14 +39,25 @@ export interface RevocationContext {
   readonly issuer: string;
   /** Default the administrator. */
   readonly actor?: string;
+  /** The one whose things these are: what is another's is as if it were not there. */
+  readonly project?: string;
 }
 
 /** Takes all of it back. Throws `registry.not-found`, `registry.invalid` and `storage.failed`, and then nothing has changed. */
-export function revokeAll(r: Registry, wish: Wish, { issuer, actor = ADMIN }: RevocationContext): Revoked {
+export function revokeAll(r: Registry, wish: Wish, { issuer, actor = ADMIN, project }: RevocationContext): Revoked {
   return r.changeDurably(() => {
+    if (project !== undefined) assertOf(r, project, wish);
     const named = new Map<string, RevokedToken>();
-    for (const text of wish.tokens ?? []) {
-      const token = findToken(r, text, issuer);
+    const texts = wish.tokens ?? [];
+    // all in one go, because each look by a hash alone would read all that is on record
+    const byHash = findIssuedByHash(
+      r,
+      texts.filter(isHash).map((text) => text.toLowerCase()),
+    );
+    for (const text of texts) {
+      const token = isHash(text)
+        ? findByHash(r, byHash, text.toLowerCase(), project)
+        : findToken(r, text, { issuer, project });
       if (!isListed(r, token.hash)) named.set(toHex(token.hash), token);
     }
     const tokens = [...named.values()].map((token) => auditToken(r, token, actor));
@@ -77,14 +88,11 @@ export function revokeToken(r: Registry, token: RevokedToken, actor: string): bo
 }
 
 /**
- * The token that was presented, if it is ours and alive: on record by its hash, or else, because the record may be lost,
+ * The token that was presented, if it is ours and alive: on record, or else, because the record may be lost,
  * by our signature. Throws `token.*`, `cose.*`, `cbor.*`.
  */
 export function readLiveToken(r: Registry, presented: string | Uint8Array, issuer: string): RevokedToken {
-  inspectToken(presented);
-  const known = everyHash(toToken(presented))
-    .map((hash) => findIssued(r, Buffer.from(hash, "hex")))
-    .find((row) => row !== undefined);
+  const known = findIssuedToken(r, presented);
   if (known !== undefined) return known.exp > r.nowSeconds() ? known : refuse("token.expired");
   const { claims } = verifyToken(presented, {
     issuer,
@@ -97,12 +105,39 @@ export function readLiveToken(r: Registry, presented: string | Uint8Array, issue
 }
 
 /** A hash is told from a token by its form: no token of ours is 66 hex digits that start with 01. */
-function findToken(r: Registry, text: string, issuer: string): RevokedToken {
-  if (/^01[0-9a-f]{64}$/i.test(text)) {
-    const row = findIssued(r, Buffer.from(text, "hex"));
-    if (row !== undefined && row.exp > r.nowSeconds()) return row;
-    return refuse("registry.not-found", `no live token with the hash ${text.toLowerCase()}`);
+function isHash(text: string): boolean {
+  return /^01[0-9a-f]{64}$/i.test(text);
+}
+
+/** Certificates and clients; of tokens it is known when they are read. */
+function assertOf(r: Registry, project: string, { certificates = [], clients = [] }: Wish): void {
+  for (const serial of certificates) {
+    const found = findCertificate(r, serial);
+    if (found === undefined || !isOf(project, found.clientId)) {
+      refuse("registry.not-found", `no certificate ${serial.slice(0, 64)}`);
+    }
   }
+  for (const id of clients) if (!isOf(project, id)) refuse("registry.not-found", `no client ${id}`);
+}
+
+/** Whether a client is of the project, where one is named. */
+function isOf(project: string | undefined, client: string): boolean {
+  return project === undefined || client.startsWith(`${project}.`);
+}
+
+function findByHash(
+  r: Registry,
+  byHash: ReadonlyMap<string, IssuedRow>,
+  hash: string,
+  project: string | undefined,
+): RevokedToken {
+  const row = byHash.get(hash);
+  return row !== undefined && row.exp > r.nowSeconds() && isOf(project, row.client)
+    ? row
+    : refuse("registry.not-found", `no live token with the hash ${hash}`);
+}
+
+function findToken(r: Registry, text: string, { issuer, project }: RevocationContext): RevokedToken {
   try {
     toToken(text);
     inspectToken(text);
@@ -110,12 +145,16 @@ function findToken(r: Registry, text: string, issuer: string): RevokedToken {
     if (error instanceof Refusal) refuse("registry.invalid", "tokens: neither a token nor a token hash in hex");
     throw error;
   }
+  let token: RevokedToken;
   try {
-    return readLiveToken(r, text, issuer);
+    token = readLiveToken(r, text, issuer);
   } catch (error) {
-    if (error instanceof Refusal) refuse("registry.not-found", `no such token that is alive (${error.reason})`);
+    // what is wrong with the token of another is for the administrator
+    const why = project === undefined && error instanceof Refusal ? ` (${error.reason})` : "";
+    if (error instanceof Refusal) refuse("registry.not-found", `no such token that is alive${why}`);
     throw error;
   }
+  return isOf(project, token.client) ? token : refuse("registry.not-found", "no such token that is alive");
 }
 
 function auditToken(r: Registry, token: RevokedToken, actor: string): RevokedToken {

@@ -19,12 +19,12 @@ import {
   findClient,
   getClient,
   getLiveClient,
-  hashSecret,
   type Client,
 } from "./clients.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
+import { hashSecret } from "./secrets.ts";
 
 /** A ticket on record. Times in seconds. */
 export interface TicketRecord {

@@ -41,6 +41,11 @@ export async function readListedHashes(r: Registry, view: TrlView): Promise<List
   }
 }
 
+/** Whether there is anything in the view. */
+export function isAnyListed(r: Registry, view: TrlView): boolean {
+  return readSlice(r, view, empty, 1)?.hashes != null;
+}
+
 const empty = new Uint8Array(0);
 
 interface Slice {
@@ -48,13 +53,13 @@ interface Slice {
   readonly last: Uint8Array;
 }
 
-/** The order by hash is that of the primary key; of a client there are few rows to be put in order. */
-function readSlice(r: Registry, view: TrlView, after: Uint8Array): Slice | undefined {
+/** The order by hash is that of the primary key, and within a client or an audience that of the index. */
+function readSlice(r: Registry, view: TrlView, after: Uint8Array, most = sliceHashes): Slice | undefined {
   const [where, ...values] = condition(view);
   const slice = statement<Slice>(
     r.db,
     `SELECT CAST(group_concat(token_hash, '') AS BLOB) AS hashes, max(token_hash) AS last FROM
-       (SELECT token_hash FROM revoked_token WHERE token_hash > ? AND ${where} ORDER BY token_hash LIMIT ${sliceHashes})`,
+       (SELECT token_hash FROM revoked_token WHERE token_hash > ? AND ${where} ORDER BY token_hash LIMIT ${most})`,
   );
   return slice.get(after, ...values);
 }
@@ -62,7 +67,8 @@ function readSlice(r: Registry, view: TrlView, after: Uint8Array): Slice | undef
 function condition(view: TrlView): [where: string, ...values: string[]] {
   if (view === "all") return ["true"];
   if (view === "mqtt") return ["audience IN (SELECT audience FROM api WHERE kind = 'mqtt')"];
-  return ["client = ?", view.slice("client:".length)];
+  const [column, name] = [view.slice(0, view.indexOf(":")), view.slice(view.indexOf(":") + 1)];
+  return [column === "api" ? "audience = ?" : "client = ?", name];
 }
 
 function countOf(slices: readonly Uint8Array[]): number {

@@ -1,6 +1,6 @@
 /**
  * The updates of the list of revoked tokens, kept for each requester by itself (RFC 9770, section 6.2): an administrator sees
- * the whole list, brokers the tokens for apis of kind mqtt, a client its own.
+ * the whole list, brokers the tokens for apis of kind mqtt, an api those for its audience, a client its own.
  *
  * A requester's updates are numbered from 0 in the order in which they came, and the numbers never start again; what the
  * standard calls an index is cut from them where an answer is made. Only the newest are kept.
@@ -10,8 +10,8 @@ import { statement } from "../sqlite/database.ts";
 import { findApi } from "./apis.ts";
 import type { Registry } from "./registry.ts";
 
-/** Whose view of the list: that of an administrator, of the brokers, or of one client. */
-export type TrlView = "all" | "mqtt" | `client:${string}`;
+/** Whose view of the list: that of an administrator, of the brokers, of the api with an audience, or of one client. */
+export type TrlView = "all" | "mqtt" | `api:${string}` | `client:${string}`;
 
 /** The constants of the list, the same for every requester. */
 export interface TrlConstants {
@@ -30,6 +30,8 @@ export interface TrlConstants {
  */
 export const trlConstants: TrlConstants = { maxN: 1000, maxDiffBatch: 200, maxIndex: 2 ** 32 - 1 };
 const maxTokens = 1000;
+/** Stands before the first update of an api: it has asked. */
+const beginning = -1;
 
 /** A token that comes onto the list or leaves it: its hash (33 bytes), whom it was issued to and for which api. */
 export interface ListedToken {
@@ -57,10 +59,11 @@ export function noteUpdate(
   { removed, added }: { readonly removed: readonly ListedToken[]; readonly added: readonly ListedToken[] },
   constants: TrlConstants = trlConstants,
 ): void {
-  const kinds = new Map<string, string | undefined>();
+  const known = new Map<string, readonly TrlView[]>();
   const viewsOf = ({ client, audience }: ListedToken): readonly TrlView[] => {
-    if (!kinds.has(audience)) kinds.set(audience, findApi(r, audience)?.kind);
-    return ["all", `client:${client}`, ...(kinds.get(audience) === "mqtt" ? (["mqtt"] as const) : [])];
+    let views = known.get(audience);
+    if (views === undefined) known.set(audience, (views = apiViews(r, audience)));
+    return ["all", `client:${client}`, ...views];
   };
   const all = [
     ...removed.map((token) => ({ token, isAdded: false })),
@@ -80,9 +83,23 @@ export function noteUpdate(
   }
 }
 
+/**
+ * Keeps the updates of an api from its first question on, so that apis which nobody asks for cost nothing. Returns whether that
+ * was it; what came before is on the list alone. All others' are kept in any case.
+ */
+export function keepUpdates(r: Registry, view: TrlView): boolean {
+  if (!view.startsWith("api:") || isKept(r, view)) return false;
+  const begin = `INSERT INTO trl_update (requester, position, removed, added) VALUES (?, ${beginning}, x'', x'')`;
+  r.append(() => statement(r.db, begin).run(view));
+  return true;
+}
+
 /** The number of the newest update that the view has ever had; nothing where there was none. */
 export function newestUpdate(r: Registry, view: TrlView): number | undefined {
-  const newest = statement<number | null>(r.db, `SELECT max(position) FROM trl_update WHERE requester = ?`).pluck();
+  const newest = statement<number | null>(
+    r.db,
+    `SELECT max(position) FROM trl_update WHERE requester = ? AND position > ${beginning}`,
+  ).pluck();
   return newest.get(view) ?? undefined;
 }
 
@@ -90,8 +107,8 @@ export function newestUpdate(r: Registry, view: TrlView): number | undefined {
 export function updatesOf(r: Registry, view: TrlView): UpdateCollection | undefined {
   const bounds = statement<{ first: number | null; last: number | null }>(
     r.db,
-    `SELECT (SELECT min(position) FROM trl_update WHERE requester = @view) AS first,
-       (SELECT max(position) FROM trl_update WHERE requester = @view) AS last`,
+    `SELECT (SELECT min(position) FROM trl_update WHERE requester = @view AND position > ${beginning}) AS first,
+       (SELECT max(position) FROM trl_update WHERE requester = @view AND position > ${beginning}) AS last`,
   ).get({ view });
   if (bounds?.first == null || bounds.last === null) return undefined;
   const { first, last } = bounds;
@@ -104,6 +121,16 @@ export function updatesOf(r: Registry, view: TrlView): UpdateCollection | undefi
         `SELECT removed, added FROM trl_update WHERE requester = ? AND position BETWEEN ? AND ? ORDER BY position`,
       ).all(view, from, to),
   };
+}
+
+/** The views that an api's tokens are in, beside that of their client. */
+function apiViews(r: Registry, audience: string): readonly TrlView[] {
+  const views: TrlView[] = findApi(r, audience)?.kind === "mqtt" ? ["mqtt"] : [];
+  return isKept(r, `api:${audience}`) ? [...views, `api:${audience}`] : views;
+}
+
+function isKept(r: Registry, view: TrlView): boolean {
+  return statement(r.db, `SELECT 1 FROM trl_update WHERE requester = ? LIMIT 1`).get(view) !== undefined;
 }
 
 /** The oldest go, the newest always stays, so that the numbers go on from it. */

@@ -107,8 +107,11 @@ function ageAtStart(log: Logger, wallSeconds: number, remembered: RememberedTime
   return remembered.ageSeconds + Math.abs(passed);
 }
 
-/** The clock of the process stands still while the machine sleeps; that of the system does not. */
-function openMonotonic(): () => number {
+/**
+ * A clock that never jumps, milliseconds from anywhere. That of the process stands still while the machine sleeps; that of the
+ * system does not.
+ */
+export function openMonotonic(): () => number {
   const startMs = performance.now();
   const startSeconds = uptime();
   let sleptMs = 0;

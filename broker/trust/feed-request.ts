@@ -145,8 +145,8 @@ function read({ status, type, body }: Fetched, { listBytes }: RequestLimits): An
   }
 }
 
-/** RFC 9770, section 8: the cursor is out of bound, or larger than any can be. */
-function isAboutCursor(body: Uint8Array): boolean {
+/** Whether an error says of the cursor that it is out of bound, or larger than any can be (RFC 9770, section 8). */
+export function isAboutCursor(body: Uint8Array): boolean {
   try {
     const { error, cursor } = decodeTrlProblem(body);
     return error === "list.cursor" || (error === "list.parameter" && cursor !== undefined);

@@ -1,13 +1,15 @@
 /**
- * One GET over HTTP, bounded in time and in size. Follows no redirect, and takes a body that was cut for none.
+ * One request over HTTP, bounded in time and in size. Follows no redirect, and takes a body that was cut for none.
  */
-import { get as getHttp } from "node:http";
+import { request as requestHttp } from "node:http";
 import type { Agent, IncomingHttpHeaders } from "node:http";
-import { get as getHttps } from "node:https";
+import { request as requestHttps } from "node:https";
 
 /** How to ask, and how much to take. */
 export interface FetchOptions {
   readonly headers: Readonly<Record<string, string>>;
+  /** What is sent, with POST; default: nothing, with GET. */
+  readonly body?: Uint8Array | undefined;
   /** PEM of the authorities that the server's certificate is checked against; default: the system's. Not with an agent. */
   readonly ca?: string | undefined;
   /** Keeps connections; default: a connection of its own. */
@@ -35,12 +37,14 @@ export function fetchBytes(
   options: FetchOptions,
   answered?: (headers: IncomingHttpHeaders) => void,
 ): Promise<Fetched> {
-  const { headers, ca, agent, signal, maxBytes } = options;
+  const { headers, body, ca, agent, signal, maxBytes } = options;
+  const method = body === undefined ? "GET" : "POST";
+  const length = body === undefined ? undefined : { "content-length": `${body.length}` };
   return new Promise((resolve, reject) => {
-    const get = url.protocol === "https:" ? getHttps : getHttp;
-    const request = get(
+    const open = url.protocol === "https:" ? requestHttps : requestHttp;
+    const request = open(
       url,
-      { headers, agent: agent ?? false, signal, ...(ca !== undefined && { ca }) },
+      { method, headers: { ...headers, ...length }, agent: agent ?? false, signal, ...(ca !== undefined && { ca }) },
       (response) => {
         answered?.(response.headers);
         limit(options.bodyMilliseconds, "the body was not there in time");
@@ -72,5 +76,6 @@ export function fetchBytes(
     };
     limit(options.answerMilliseconds, "no answer in time");
     request.on("error", end);
+    request.end(body);
   });
 }

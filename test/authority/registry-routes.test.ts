@@ -1,13 +1,15 @@
 /** `/v1` over injected requests, with an error handler that shows what was thrown. */
 import Fastify, { type FastifyInstance, type InjectOptions } from "fastify";
 import { describe, expect, it } from "vitest";
+import { pino } from "pino";
 import { z } from "zod";
+import { defaultLimits } from "../../broker/authority/context.ts";
 import { answered } from "../../broker/authority/registry-bodies.ts";
 import { InvalidFields } from "../../broker/authority/registry-fields.ts";
 import { registerRegistryRoutes } from "../../broker/authority/registry-routes.ts";
 import { routes } from "../../broker/authority/registry-table.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
-import { checkClientSecret } from "../../broker/registry/clients.ts";
+import { checkSecret } from "../../broker/registry/secrets.ts";
 import { ensureSigningKey } from "../../broker/registry/signing-keys.ts";
 import { redeemTicket } from "../../broker/registry/tickets.ts";
 import { meaningOf, Refusal } from "../../shared/refusal.ts";
@@ -43,7 +45,15 @@ function serve(): Served {
     const errors = error instanceof InvalidFields ? error.errors : undefined;
     return reply.code(meaningOf(error.reason).http).send({ reason: error.reason, detail: error.detail, errors });
   });
-  registerRegistryRoutes(app, { registry: fixture.r, issuer, adminKey, ca: { pin } });
+  registerRegistryRoutes(app, {
+    registry: fixture.r,
+    issuer,
+    adminKey,
+    ca: { pin },
+    accounts: { registration: "invite", sendMail: () => undefined },
+    limits: defaultLimits,
+    log: pino({ level: "silent" }),
+  });
   return {
     ...fixture,
     app,
@@ -158,7 +168,7 @@ describe("what is made", () => {
     for (const kind of ["service", "app"]) {
       const { body, headers } = await ask("POST", "/v1/projects/farm/clients", { name: kind, kind });
       expectShape("Client", body);
-      expect(checkClientSecret(r, `farm.${kind}`, body.client_secret)).toBe(true);
+      expect(checkSecret(r, { project: "farm", client: kind }, body.client_secret)).toMatch(/^[0-9a-f]{12}$/);
       expect(headers["cache-control"]).toBe("no-store");
       expect((await ask("GET", `/v1/projects/farm/clients/${kind}`)).body.client_secret).toBeUndefined();
     }

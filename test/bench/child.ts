@@ -4,8 +4,8 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { EngineLimits } from "../../broker/mqtt/limits.ts";
-import type { Listening, Message, Question, ServerKind, Settings } from "./server.ts";
+import type { PosternLimits } from "../../broker/limits.ts";
+import type { Listening, Memory, Message, Question, ServerKind, Settings } from "./server.ts";
 
 export interface Child extends Listening {
   readonly kind: ServerKind;
@@ -16,6 +16,8 @@ export interface Child extends Listening {
   cpuMicroseconds(): Promise<number>;
   /** Collects its garbage; for one that was started to be able to. */
   collect(): Promise<void>;
+  /** Does so, and says what is left. */
+  memory(): Promise<Memory>;
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -24,8 +26,8 @@ export interface Child extends Listening {
 export interface StartOptions {
   /** Leaves a CPU profile there when it is stopped. */
   readonly profileDir?: string | undefined;
-  /** Limits of the engine that are not the default. */
-  readonly limits?: Partial<EngineLimits>;
+  /** Limits that are not the default. */
+  readonly limits?: Partial<PosternLimits>;
   /** Of the authority. Default a free one. */
   readonly httpPort?: number;
   readonly canCollect?: boolean;
@@ -73,6 +75,13 @@ export async function startChild(kind: ServerKind, dataDir: string, options: Sta
       const answer = next();
       ask("collect");
       await answer;
+    },
+    async memory() {
+      const answer = next();
+      ask("memory");
+      const message = await answer;
+      if (!("heapBytes" in message)) throw new Error(`${kind} does not say what memory it has`);
+      return message;
     },
     async stop() {
       if (child.connected) ask("stop");

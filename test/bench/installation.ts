@@ -1,7 +1,7 @@
 /**
  * The installation that the benchmarks run on: a data directory as `postern up` would find it, with project `home`, one
- * device with three grants (and one for the load) and one service with a secret; and what the load generator needs to speak
- * as them.
+ * device with three grants (and one for the load), one service with a secret and an api of kind http with its clients; and what
+ * the load generator needs to speak as them.
  *
  * It is furnished before any server starts, so that nothing here costs a server anything.
  */
@@ -22,8 +22,10 @@ import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { mintCwtAssertion, mintJwtAssertion, type AssertionClaims } from "../../shared/assertion.ts";
 import { readPublicKey } from "../../shared/cose-key.ts";
 import { mintCwt } from "../../shared/cwt.ts";
+import { mintJwt } from "../../shared/jwt.ts";
 import { createSigner, type Signer, generatePrivateKey } from "../../shared/es256.ts";
 import { parsePermission } from "../../shared/scope.ts";
+import { furnishProvider, SECRET_CLIENT, WEB_AUDIENCE, WEB_SCOPE, type Provider } from "./http/provider.ts";
 
 export const DEVICE = "home.pi";
 export const SERVICE = "home.board";
@@ -56,6 +58,10 @@ export interface Installation {
   token(issuer: string): Uint8Array;
   /** A bearer token for the device, for every topic below {@link BENCH_TOPICS}. */
   bearerToken(issuer: string): Uint8Array;
+  /** An api of kind http, and its clients. */
+  readonly provider: Provider;
+  /** A bearer token for that api, a JWT, signed as the authority would. */
+  webToken(issuer: string): string;
   /** The device's private key, PEM. */
   readonly deviceKeyPem: string;
   remove(): void;
@@ -93,6 +99,7 @@ export async function furnishInstallation(): Promise<Installation> {
   const service = createClient(registry, { project: "home", name: "board", kind: "service", roles: ["reader"] });
   const { serial, notBefore, notAfter, der } = made;
   recordCertificate(registry, { serial, clientId: DEVICE, key, notBefore, notAfter, der });
+  const provider = furnishProvider(registry, dataDir);
   const issuerSigner = activeSigner(registry);
   registry.close();
 
@@ -126,6 +133,12 @@ export async function furnishInstallation(): Promise<Installation> {
       const names = { iss: issuer, sub: DEVICE, aud: BEARER_AUDIENCE, id: randomBytes(8) };
       const grant = { filter: `${BENCH_TOPICS}/#`, pub: true, sub: true };
       return mintCwt({ ...names, ...times, scope: [grant] }, issuerSigner);
+    },
+    provider,
+    webToken(issuer) {
+      const times = { iat: now(), exp: now() + 3600 };
+      const names = { iss: issuer, sub: SECRET_CLIENT, aud: WEB_AUDIENCE, id: randomBytes(8), scope: WEB_SCOPE };
+      return mintJwt({ ...names, ...times }, issuerSigner);
     },
     remove: () => rmSync(dataDir, { recursive: true, force: true }),
   };

@@ -6,12 +6,12 @@ import { randomBytes } from "node:crypto";
 import { ACE_CBOR, encodeTokenRequest } from "../../shared/ace.ts";
 import { SIGN, VERIFY_AND_SIGN } from "./bare-issuer.ts";
 import { startChild, type Child } from "./child.ts";
-import { HttpConnection, toPost } from "./http-load.ts";
+import { CONNECTIONS, enterServer } from "./entrant.ts";
+import { toPost, type HttpConnection } from "./http-load.ts";
 import { BEARER_AUDIENCE, BOUND_AUDIENCE, SERVICE, type Installation, type TlsIdentity } from "./installation.ts";
-import { cpuRatio, measure, quantile, runWide, type Contestant, type Measured, type Plan } from "./rounds.ts";
+import { cpuRatio, measure, quantile, type Measured, type Plan } from "./rounds.ts";
 import { formatCpu, formatGoal, formatRate, printHeading, printNote, printTable } from "./table.ts";
 
-const connections = 32;
 const goals = { proof: 1.4, secret: 2 } as const;
 /** About what a client assertion takes. */
 const signedBytes = 110;
@@ -24,28 +24,8 @@ export async function benchIssue(installation: Installation, plan: Plan, profile
   ];
   const open: HttpConnection[] = [];
 
-  const enter = async (
-    name: string,
-    server: Child,
-    makeRequest: () => Buffer,
-    identity?: TlsIdentity,
-  ): Promise<Contestant> => {
-    const target = { port: server.httpPort, caPem: installation.caPem, identity };
-    const lanes = await Promise.all(Array.from({ length: connections }, () => HttpConnection.open(target)));
-    open.push(...lanes);
-    let requests: Buffer[] = [];
-    return {
-      name,
-      prepare: (operations) => {
-        requests = Array.from({ length: operations }, makeRequest);
-      },
-      run: (operations) =>
-        runWide(operations, connections, async (operation, lane) => {
-          await lanes[lane]!.ask(requests[operation]!);
-        }),
-      cpuMicroseconds: () => server.cpuMicroseconds(),
-    };
-  };
+  const enter = (name: string, server: Child, makeRequest: () => Buffer, identity?: TlsIdentity) =>
+    enterServer(name, server, makeRequest, { installation, open, ...(identity !== undefined && { identity }) });
 
   const issuer = `https://localhost:${postern.httpPort}`;
   const secretRequest = askWithSecret(installation);
@@ -76,7 +56,7 @@ function print(results: readonly Measured[], plan: Plan): void {
   ];
   printHeading("Token issue");
   printNote(
-    `${plan.rounds} rounds of ${plan.operations} requests on ${connections} TLS 1.3 connections that stay. CPU of the ` +
+    `${plan.rounds} rounds of ${plan.operations} requests on ${CONNECTIONS} TLS 1.3 connections that stay. CPU of the ` +
       "server in µs per token, user and system: median (least–most) of the rounds. The ratio is of CPU, pair by pair, to " +
       "a bare node:https server: verifying and signing once for a proof by assertion, signing once for the others.",
   );

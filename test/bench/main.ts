@@ -1,7 +1,7 @@
 /**
- * `npm run bench [-- sizes issue decide broker revocation] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one
- * run, as tables on stdout. Of the sections `broker` and `revocation` one case can be asked for: `broker:publish`,
- * `revocation:latency`, …
+ * `npm run bench [-- sizes issue decide http broker revocation] [--quick] [--cpu-prof=DIR]`: figures measured side by side in one
+ * run, as tables on stdout. Of the sections `http`, `broker` and `revocation` one case can be asked for: `http:issue`,
+ * `broker:publish`, …
  *
  * These are not tests and nothing fails by a time. `--quick` is for seeing that it works; its figures mean little.
  */
@@ -9,6 +9,7 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchBroker, brokerCases, type BrokerPlan } from "./broker/broker.ts";
 import { benchDecide, type DecidePlan } from "./decide.ts";
+import { benchHttp, httpCases, type HttpPlan } from "./http/http.ts";
 import { furnishInstallation, type Installation } from "./installation.ts";
 import { benchIssue } from "./issue.ts";
 import { benchRevocation, revocationCases, type RevocationPlan } from "./revocation/revocation.ts";
@@ -19,6 +20,7 @@ import { printNote } from "./table.ts";
 interface Plans {
   readonly issue: Plan;
   readonly decide: DecidePlan;
+  readonly http: HttpPlan;
   readonly broker: BrokerPlan;
   readonly revocation: RevocationPlan;
 }
@@ -27,6 +29,12 @@ const plans: Record<"full" | "quick", Plans> = {
   full: {
     issue: { rounds: 15, operations: 1500, warmUp: 3000 },
     decide: { rounds: 15, decisions: 200_000 },
+    http: {
+      issue: { rounds: 15, operations: 1000, warmUp: 3000 },
+      introspect: { rounds: 15, operations: 1000, warmUp: 3000 },
+      local: { rounds: 15, operations: 3000, warmUp: 6000 },
+      memory: { warmUp: 5000, tokens: 100_000 },
+    },
     broker: {
       publish: {
         rounds: 11,
@@ -67,6 +75,12 @@ const plans: Record<"full" | "quick", Plans> = {
   quick: {
     issue: { rounds: 3, operations: 200, warmUp: 200 },
     decide: { rounds: 3, decisions: 50_000 },
+    http: {
+      issue: { rounds: 3, operations: 200, warmUp: 200 },
+      introspect: { rounds: 3, operations: 200, warmUp: 200 },
+      local: { rounds: 3, operations: 500, warmUp: 500 },
+      memory: { warmUp: 500, tokens: 3000 },
+    },
     broker: {
       publish: { rounds: 3, toOne: 10_000, toHundred: 300, steadySeconds: 0.2, floodRounds: 2, floodMessages: 10_000 },
       connect: { rounds: 3, operations: 40, warmUp: 40 },
@@ -105,10 +119,15 @@ const sections: Record<string, Section> = {
   sizes: benchSizes,
   issue: (installation) => benchIssue(installation, plan.issue, profileDir),
   decide: () => Promise.resolve(benchDecide(plan.decide)),
+  http: (installation) => benchHttp(installation, plan.http, httpCases, profileDir),
   broker: (installation) => benchBroker(installation, plan.broker, brokerCases, profileDir),
   revocation: (installation) => benchRevocation(installation, plan.revocation, revocationCases, profileDir),
 };
 const parts: Record<string, Section> = Object.fromEntries([
+  ...httpCases.map((name): [string, Section] => [
+    `http:${name}`,
+    (installation) => benchHttp(installation, plan.http, [name], profileDir),
+  ]),
   ...brokerCases.map((name): [string, Section] => [
     `broker:${name}`,
     (installation) => benchBroker(installation, plan.broker, [name], profileDir),

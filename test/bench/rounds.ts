@@ -111,6 +111,11 @@ export function cpuRatio(a: Measured, b: Measured): number {
   return median(a.cpu.map((cpu, round) => cpu / b.cpu[round]!));
 }
 
+/** The same for operations per second. */
+export function rateRatio(a: Measured, b: Measured): number {
+  return median(a.rates.map((rate, round) => rate / b.rates[round]!));
+}
+
 /** The median, over the rounds, of what one contestant takes more than another, in microseconds. */
 export function cpuExcess(a: Measured, b: Measured): number {
   return median(a.cpu.map((cpu, round) => cpu - b.cpu[round]!));

@@ -4,19 +4,19 @@
  */
 import { join } from "node:path";
 import { pino, type Logger } from "pino";
-import type { EngineLimits } from "../../broker/mqtt/limits.ts";
+import { highestLimits, type PosternLimits } from "../../broker/limits.ts";
 import { startBroker } from "../../broker/standalone.ts";
 import { startPostern } from "../../broker/up.ts";
 import { startBareBroker } from "./bare-broker.ts";
 import { startBareIssuer } from "./bare-issuer.ts";
 import { readBrokerFile } from "./revocation/broker-file.ts";
 
-export type ServerKind = "postern" | "broker" | "bare-issuer" | "bare-broker";
+export type ServerKind = "postern" | "broker" | "bare-issuer" | "bare-broker" | "oidc-provider";
 
 /** What a server is told beside its data directory. */
 export interface Settings {
-  /** Of the engine, those that are not the default. */
-  readonly limits: Partial<EngineLimits>;
+  /** Those that are not the default. */
+  readonly limits: Partial<PosternLimits>;
   /** Of the authority; 0 takes a free one. */
   readonly httpPort: number;
 }
@@ -29,11 +29,19 @@ export interface Listening {
   readonly mqttPort: number;
 }
 
-/** What the parent may ask. `collect` needs a process with --expose-gc. */
-export type Question = "usage" | "collect" | "stop";
+/** What the parent may ask. `collect` and `memory` need a process with --expose-gc. */
+export type Question = "usage" | "collect" | "memory" | "stop";
+
+/** What is left after a garbage collection. */
+export interface Memory {
+  readonly residentBytes: number;
+  readonly heapBytes: number;
+  /** Of objects of JavaScript, but outside the heap. */
+  readonly externalBytes: number;
+}
 
 /** What the child says: once where it listens, then an answer to each question but the last. */
-export type Message = { readonly listening: Listening } | { readonly cpuMicroseconds: number };
+export type Message = { readonly listening: Listening } | { readonly cpuMicroseconds: number } | Memory;
 
 interface Running extends Listening {
   close(): Promise<void>;
@@ -42,13 +50,21 @@ interface Running extends Listening {
 const starters: Record<ServerKind, (dataDir: string, settings: Settings) => Promise<Running>> = {
   "bare-issuer": async (dataDir) => ({ mqttsPort: 0, mqttPort: 0, ...(await startBareIssuer(dataDir)) }),
   "bare-broker": async (dataDir) => ({ httpPort: 0, ...(await startBareBroker(dataDir)) }),
+  "oidc-provider": startOidc,
   postern: startWhole,
   broker: startElsewhere,
 };
 
-/** All of `postern up` with its default log level, to a file, and plain MQTT on loopback. */
+/** Nothing of it is loaded where another is measured. */
+async function startOidc(dataDir: string): Promise<Running> {
+  const { startOidcProvider } = await import("./http/oidc-provider.ts");
+  return { mqttsPort: 0, mqttPort: 0, ...(await startOidcProvider(dataDir)) };
+}
+
+/** All of `postern up` with its default log level, to a file, and plain MQTT on loopback. One client is many here. */
 async function startWhole(dataDir: string, { limits, httpPort }: Settings): Promise<Running> {
-  const postern = await startPostern({ ...common(dataDir), httpPort, limits });
+  const { tokensPerMinute } = highestLimits;
+  const postern = await startPostern({ ...common(dataDir), httpPort, limits: { tokensPerMinute, ...limits } });
   const { issuer, mqtts, mqtt } = postern;
   return {
     httpPort: portOf(issuer),
@@ -92,8 +108,13 @@ process.on("message", (question: Question) => {
     void running.close().then(() => process.disconnect());
     return;
   }
-  if (question === "collect") {
+  if (question === "collect" || question === "memory") {
     for (let times = 0; times < 3; times++) globalThis.gc?.();
+  }
+  if (question === "memory") {
+    const { rss, heapUsed, external } = process.memoryUsage();
+    tell({ residentBytes: rss, heapBytes: heapUsed, externalBytes: external });
+    return;
   }
   const { user, system } = process.cpuUsage();
   tell({ cpuMicroseconds: user + system });

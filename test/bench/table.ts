@@ -42,3 +42,8 @@ export function formatRate({ rates }: Measured): string {
 export function formatGoal(value: number, goal: number, unit = ""): string {
   return `goal ≤ ${goal}${unit}: ${value <= goal ? "met" : "not met"}`;
 }
+
+/** The same where more is better. */
+export function formatLeast(value: number, goal: number): string {
+  return `goal ≥ ${goal}: ${value >= goal ? "met" : "not met"}`;
+}

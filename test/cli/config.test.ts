@@ -30,6 +30,7 @@ describe("settings", () => {
       mqttPort: null,
       mqttBind: undefined,
       logLevel: "info",
+      accounts: { registration: "invite" },
       limits: {},
     });
   });
@@ -73,6 +74,46 @@ describe("settings", () => {
     },
   );
 
+  it("take who may register and where mails go from the environment, else from the file, each by itself", () => {
+    const config = fileOf(
+      'registration = "open"\n[mail]\nsmtp = "smtp://u:p@mail.example"\nfrom = "Postern <postern@example.com>"\n',
+    );
+    const mail = { smtp: "smtp://u:p@mail.example", from: "Postern <postern@example.com>" };
+    expect(readUpSettings({ config }, {}).accounts).toEqual({ registration: "open", mail });
+    const environment = { POSTERN_REGISTRATION: "closed", POSTERN_SMTP: "smtps://other.example:4650" };
+    expect(readUpSettings({ config }, environment).accounts).toEqual({
+      registration: "closed",
+      mail: { smtp: "smtps://other.example:4650", from: mail.from },
+    });
+    const all = { POSTERN_SMTP: "smtp://localhost:25", POSTERN_MAIL_FROM: "a@b.example" };
+    expect(readUpSettings({}, all).accounts).toEqual({
+      registration: "invite",
+      mail: { smtp: "smtp://localhost:25", from: "a@b.example" },
+    });
+  });
+
+  it.each([
+    [{ POSTERN_SMTP: "smtp://localhost" }, "mail.from (POSTERN_MAIL_FROM): is needed with mail.smtp"],
+    [{ POSTERN_MAIL_FROM: "a@b.example" }, "mail.smtp (POSTERN_SMTP): is needed with mail.from"],
+  ])("refuse half of what mails need: %j", (environment, why) => {
+    expect(() => readUpSettings({}, environment)).toThrow(why);
+  });
+
+  it("never repeat an address that may hold a password", () => {
+    for (const smtp of [
+      "http://u:hunter2@mail.example",
+      "smtp://hunter2@mail.example",
+      "smtp://u:hunter2@m.example?x",
+    ]) {
+      for (const read of [
+        () => readUpSettings({}, { POSTERN_SMTP: smtp }),
+        () => readUpSettings({ config: fileOf(`[mail]\nsmtp = "${smtp}"\n`) }, {}),
+      ]) {
+        expect(read).toThrow(/(POSTERN_SMTP|mail\.smtp): (?!.*hunter2)/);
+      }
+    }
+  });
+
   it.each([
     ["ports = 5", "ports: "],
     ["[ports]\nhttp = 70000", "ports.http: "],
@@ -80,6 +121,14 @@ describe("settings", () => {
     ["[ports]\nhtpp = 1", "ports: Unrecognized key"],
     ["hots = 'a'", 'Unrecognized key: "hots"'],
     ["log_level = 'loud'", "log_level: "],
+    ["registration = 'everybody'", "registration: "],
+    ["registration = true", "registration: "],
+    ["mail = 'smtp://localhost'", "mail: "],
+    ["[mail]\nserver = 'a'", "mail: Unrecognized key"],
+    ["[mail]\nsmtp = 'mail.example'\nfrom = 'a@b.example'", "mail.smtp: is no address like smtp://"],
+    ["[mail]\nsmtp = 'smtp://m.example?secure=0'\nfrom = 'a@b.example'", "mail.smtp: has something after"],
+    ["[mail]\nsmtp = 25\nfrom = 'a@b.example'", "mail.smtp: "],
+    ["[mail]\nsmtp = 'smtp://localhost'\nfrom = 'Postern'", "mail.from: is no address like Postern <"],
     ["limits = 5", "limits: "],
     ["[limits]\npacket_byte = 1", "limits: Unrecognized key"],
     ["[limits]\npacketBytes = 1", "limits: Unrecognized key"],
@@ -96,10 +145,14 @@ describe("settings", () => {
     expect(() => readUpSettings({ config: fileOf(toml) }, {})).toThrow(why);
   });
 
-  it.each([{ POSTERN_HTTP_PORT: "no" }, { POSTERN_HTTP_PORT: "1.5" }, { POSTERN_LOG_LEVEL: "loud" }])(
-    "refuse the environment %j",
-    (environment) => {
-      expect(() => readUpSettings({}, environment)).toThrow(`environment: ${Object.keys(environment)[0]}: `);
-    },
-  );
+  it.each([
+    { POSTERN_HTTP_PORT: "no" },
+    { POSTERN_HTTP_PORT: "1.5" },
+    { POSTERN_LOG_LEVEL: "loud" },
+    { POSTERN_REGISTRATION: "all" },
+    { POSTERN_SMTP: "mail.example" },
+    { POSTERN_MAIL_FROM: "a@b.example, c@d.example" },
+  ])("refuse the environment %j", (environment) => {
+    expect(() => readUpSettings({}, environment)).toThrow(`environment: ${Object.keys(environment)[0]}: `);
+  });
 });

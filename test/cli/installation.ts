@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { PosternLimits } from "../../broker/limits.ts";
-import { startPostern, type Postern } from "../../broker/up.ts";
+import { startPostern, type Postern, type PosternOptions } from "../../broker/up.ts";
 import { postern, posternJson, type Json, type Transcript, type TranscriptOptions } from "./transcript.ts";
 
 export interface Installation {
@@ -19,7 +19,10 @@ export interface Installation {
   close(): Promise<void>;
 }
 
-export async function openInstallation(limits: Partial<PosternLimits> = {}): Promise<Installation> {
+export async function openInstallation(
+  limits: Partial<PosternLimits> = {},
+  more: Partial<PosternOptions> = {},
+): Promise<Installation> {
   const dir = mkdtempSync(join(tmpdir(), "postern-cli-"));
   const dataDir = join(dir, "data");
   const running = await startPostern({
@@ -31,6 +34,7 @@ export async function openInstallation(limits: Partial<PosternLimits> = {}): Pro
     mqttPort: null,
     limits,
     log: pino({ level: "silent" }),
+    ...more,
   });
   const words = (line: string): string[] => [...line.split(" "), "--data", dataDir];
   return {

@@ -1,7 +1,7 @@
 /**
  * Runs a command line in this process and writes down what a person would see: stdout, stderr and the exit code.
  *
- * The environment is emptied of POSTERN_ variables first; stdin is what is given, else empty.
+ * The environment is emptied of POSTERN_ variables and of logins first; stdin is what is given, else empty.
  */
 import { PassThrough, Readable } from "node:stream";
 import { runProgram } from "../../cli/program.ts";
@@ -14,6 +14,8 @@ export interface Transcript {
 
 export interface TranscriptOptions {
   readonly stdin?: string | Uint8Array;
+  /** What is typed at a terminal, instead of stdin. */
+  readonly typed?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** Called with each chunk on stdout: for commands that run until something is done. */
   readonly onStdout?: (text: string) => void;
@@ -32,7 +34,7 @@ export async function postern(args: readonly string[], options: TranscriptOption
       written.stderr += text;
       options.onStderr?.(text);
     }),
-    replaceStdin(options.stdin),
+    options.typed === undefined ? replaceStdin(options.stdin) : replaceTerminal(options.typed),
     replaceEnvironment(options.environment ?? {}),
   ];
   try {
@@ -64,8 +66,20 @@ function capture(name: "stdout" | "stderr", hear: (text: string) => void): () =>
 }
 
 function replaceStdin(content: string | Uint8Array | undefined): () => void {
+  return putStdin(
+    content === undefined ? new PassThrough().end() : Readable.from([Buffer.from(content as Uint8Array)]),
+  );
+}
+
+/** A terminal that says nothing by itself: what is typed is shown only where the program shows it. */
+function replaceTerminal(typed: string): () => void {
+  const terminal = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => undefined });
+  terminal.end(typed);
+  return putStdin(terminal);
+}
+
+function putStdin(stdin: Readable): () => void {
   const original = Object.getOwnPropertyDescriptor(process, "stdin")!;
-  const stdin = content === undefined ? new PassThrough().end() : Readable.from([Buffer.from(content as Uint8Array)]);
   Object.defineProperty(process, "stdin", { value: stdin, configurable: true });
   return () => Object.defineProperty(process, "stdin", original);
 }
@@ -73,6 +87,6 @@ function replaceStdin(content: string | Uint8Array | undefined): () => void {
 function replaceEnvironment(given: Readonly<Record<string, string>>): () => void {
   const original = process.env;
   const kept = Object.entries(original).filter(([name]) => !name.startsWith("POSTERN_"));
-  process.env = { ...Object.fromEntries(kept), ...given };
+  process.env = { ...Object.fromEntries(kept), XDG_CONFIG_HOME: "/nowhere", ...given };
   return () => (process.env = original);
 }

@@ -55,8 +55,8 @@ describe("wrong usage is one line and exit code 2", () => {
       "api create t --project p --kind mqtt --topics a --purge soon",
       "postern: api create: option '--purge <when>' argument 'soon' is invalid. Allowed choices are client, always, never.",
     ],
-    ["token get", "postern: token get: give --client with its secret, or --dir of an agent"],
-    ["token get --client a.b", "postern: token get: give --secret or POSTERN_CLIENT_SECRET"],
+    ["token get", "postern: token get: give --client with its secret or key, or --dir of an agent"],
+    ["token get --client a.b", "postern: token get: give --secret, --key-file or POSTERN_CLIENT_SECRET"],
     ["doctor --help", "postern: usage: unknown command 'doctor'"],
     [
       "up --http-port 70000",
@@ -89,7 +89,7 @@ describe("what failed is one line and exit code 1", () => {
     ],
     [
       "project list --url https://localhost:1",
-      "postern: project list: no key for https://localhost:1; give --key, POSTERN_KEY or --data",
+      "postern: project list: no key for https://localhost:1; give --key, POSTERN_KEY or --data, or log in with postern login",
     ],
     [
       "project list --url https://localhost:1 --key k",

@@ -7,7 +7,7 @@ import type { IConnectPacket } from "mqtt-packet";
 import { toBase64url } from "../../shared/base64url.ts";
 import { decode, encode, Tag } from "../../shared/cbor.ts";
 import type { Cbor } from "../../shared/cbor.ts";
-import { readPublicKey, toCoseKey } from "../../shared/cose-key.ts";
+import { jwkThumbprint, readPublicKey, toCoseKey } from "../../shared/cose-key.ts";
 import { createSigner } from "../../shared/es256.ts";
 import type { Signer } from "../../shared/es256.ts";
 import { makeAuthority, makePrivateKey, uses } from "./certificates.ts";
@@ -623,6 +623,22 @@ describe("refuses a certificate", () => {
     const username = userName(f.jwt(device.id, { cnf: { kind: "certificate", sha256: Buffer.alloc(32, 1) } }));
     expect((await wire.connect({ clientId: device.id, username })).returnCode).toBe(4);
     expect(f.lastReason("connect")).toBe("proof.key");
+  });
+
+  it("beside a token that is bound by DPoP, which MQTT does not know, whatever else is proven", async () => {
+    const device = f.device();
+    const jkt = jwkThumbprint(readPublicKey(device.privateKey));
+    const username = userName(f.jwt(device.id, { cnf: { kind: "thumbprint", jkt } }));
+    for (const tls of [await f.certificate(device), {}]) {
+      const wire = await f.open(tls);
+      const password = "cert" in tls ? undefined : wire.prove(device.privateKey);
+      const connack = await wire.connect({ clientId: device.id, username, password });
+      expect([f.lastReason("connect"), connack.returnCode]).toEqual(["proof.key", 4]);
+    }
+    const bearing = await f.open();
+    const token = f.jwt(device.id, { aud: BEARER_AUDIENCE, cnf: { kind: "thumbprint", jkt } });
+    const borne = await bearing.connect({ clientId: device.id, username: "x", password: Buffer.from(token) });
+    expect([f.lastReason("connect"), borne.returnCode]).toEqual(["proof.key", 4]);
   });
 
   it("of another client beside a good proof", async () => {

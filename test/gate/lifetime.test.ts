@@ -1,7 +1,7 @@
 /** The life of a session: authz-info, renewal, news, expiry, and what trust takes back. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { KeyObject } from "node:crypto";
-import { readPublicKey } from "../../shared/cose-key.ts";
+import { jwkThumbprint, readPublicKey } from "../../shared/cose-key.ts";
 import { createSigner } from "../../shared/es256.ts";
 import { makePrivateKey } from "./certificates.ts";
 import { AUDIENCE, BEARER_AUDIENCE, KID, nowSeconds, openFixture, userName } from "./fixture.ts";
@@ -17,6 +17,8 @@ beforeAll(async () => {
 afterAll(() => f.close());
 
 const cnfOf = (privateKey: KeyObject) => ({ kind: "key", key: readPublicKey(privateKey) }) as const;
+const dpopOf = (privateKey: KeyObject) =>
+  ({ kind: "thumbprint", jkt: jwkThumbprint(readPublicKey(privateKey)) }) as const;
 const NEWS = "$postern/session";
 
 async function news(wire: Wire): Promise<Record<string, unknown>> {
@@ -63,6 +65,7 @@ describe("an anonymous client", () => {
     ["a token that is too large", () => Buffer.alloc(20_000, 0xd8), "token.too-large"],
     ["an expired token", () => f.cwt("acme.x", { cnf: cnfOf(makePrivateKey()), ttl: -1 }), "token.expired"],
     ["an unbound token", () => f.cwt("acme.x", { aud: BEARER_AUDIENCE }), "token.unbound"],
+    ["a token bound by DPoP", () => f.jwt(f.device().id, { cnf: dpopOf(makePrivateKey()) }), "proof.key"],
     ["a token of nobody", () => f.cwt("acme.nobody", { cnf: cnfOf(makePrivateKey()) }), "client.unknown"],
   ])("is cut off for %s", async (_name, token, reason) => {
     const stranger = await f.open();
@@ -186,6 +189,7 @@ describe("renewal", () => {
   const refusals: [string, string, (device: { id: string; privateKey: KeyObject }) => Uint8Array | string][] = [
     ["of another client", "token.subject", ({ privateKey }) => f.cwt(f.device().id, { cnf: cnfOf(privateKey) })],
     ["with another key", "token.key-changed", ({ id }) => f.cwt(id, { cnf: cnfOf(makePrivateKey()) })],
+    ["bound by DPoP", "token.key-changed", ({ id, privateKey }) => f.jwt(id, { cnf: dpopOf(privateKey) })],
     ["without a key", "token.unbound", ({ id }) => f.cwt(id)],
     ["without a key where that would do", "token.key-changed", ({ id }) => f.cwt(id, { aud: BEARER_AUDIENCE })],
     ["that has expired", "token.expired", ({ id, privateKey }) => f.cwt(id, { cnf: cnfOf(privateKey), ttl: -5 })],

@@ -11,8 +11,8 @@ import { openArrivals } from "../../broker/mqtt/arrivals.ts";
 import type { Arrivals } from "../../broker/mqtt/arrivals.ts";
 import { openHandshakes } from "../../broker/mqtt/handshakes.ts";
 import type { WireLimits } from "../../broker/mqtt/limits.ts";
-import { networkOf } from "../../broker/mqtt/network.ts";
 import { openRefusalLines } from "../../broker/mqtt/refusal-lines.ts";
+import { networkOf } from "../../shared/network.ts";
 import { makeAuthority } from "../gate/certificates.ts";
 import type { Identity, TestAuthority } from "../gate/certificates.ts";
 

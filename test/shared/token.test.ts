@@ -111,6 +111,14 @@ describe("tokens", () => {
     expect(payload).toMatchObject({ client_id: "home.pi", cnf: { jwk: toJwk(clientSigner.publicKey) } });
   });
 
+  test("a JWT may be bound to the thumbprint of a DPoP key (RFC 9449, section 6.1), a CWT may not", () => {
+    const cnf = { kind: "thumbprint", jkt: jwkThumbprint(clientSigner.publicKey) } as const;
+    const jwt = mintJwt({ ...claims, cnf }, issuerSigner);
+    expect(inspectPayload(jwt)["cnf"]).toEqual({ jkt: cnf.jkt });
+    expect(verifyToken(jwt, expected).claims.cnf).toEqual(cnf);
+    expect(() => mintCwt({ ...claims, cnf }, issuerSigner)).toThrow(TypeError);
+  });
+
   test("both formats hold a random set of claims", () => {
     const privateKey = generatePrivateKey();
     const signer = createSigner("k", privateKey);
@@ -259,6 +267,13 @@ describe("what is refused of a token", () => {
     ["an empty cnf", jwtOf({ cnf: {} }), "token.claims"],
     ["cnf with a private key", jwtOf({ cnf: { jwk: { ...toJwk(other.publicKey), d: "AA" } } }), "key.private"],
     ["cnf with a short thumbprint", jwtOf({ cnf: { "x5t#S256": "AAAA" } }), "token.claims"],
+    ["cnf with a short thumbprint of a DPoP key", jwtOf({ cnf: { jkt: "AAAA" } }), "token.claims"],
+    ["cnf with a jkt that is no text", jwtOf({ cnf: { jkt: 1 } }), "token.claims"],
+    [
+      "cnf with a key and a thumbprint",
+      jwtOf({ cnf: { jwk: toJwk(other.publicKey), jkt: jwkThumbprint(other.publicKey) } }),
+      "token.claims",
+    ],
   ] as ReadonlyArray<readonly [string, string | Uint8Array, string]>)("%s", (_name, token, reason) => {
     expect(reasonOf(() => verifyToken(token, expected))).toBe(reason);
   });

@@ -1,0 +1,100 @@
+/**
+ * What bounds the work that strangers cause for accounts: attempts to prove a password or a code, accounts and codes that are
+ * asked for, mails to one address, and hashes of passwords at a time.
+ *
+ * An address of mail is counted whether it has an account or not, so that a refusal says nothing of that.
+ */
+import { Refusal } from "../../shared/refusal.ts";
+import { openHashing, type Hashing } from "../registry/passwords.ts";
+import type { AuthorityLimits } from "./context.ts";
+import { TooMany } from "./quota.ts";
+import { Windows } from "./windows.ts";
+
+/** Who tries, and what. Times in seconds. */
+export interface Attempt {
+  /** What is tried, and of which account: one count for each. */
+  readonly account: string;
+  /** From where. */
+  readonly network: string;
+  readonly nowSeconds: number;
+}
+
+/** The counts and the queue of one authority. */
+export interface AccountDesk {
+  readonly hashing: Hashing;
+  /**
+   * Runs an attempt to prove something and counts it when it fails by a refusal. Throws what it throws, and {@link TooMany}
+   * without running it. Attempts that are under way are counted as if they had failed.
+   */
+  attempt<T>(attempt: Attempt, prove: () => Promise<T>): Promise<T>;
+  /** Counts one wish for an account or a code. Throws {@link TooMany}. */
+  takeWish(network: string, nowSeconds: number): void;
+  /** Counts one mail; whether it may be sent. `purpose` has a count of its own. */
+  takeMail(purpose: string, email: string, nowSeconds: number): boolean;
+}
+
+const failureSeconds = 15 * 60;
+const wishSeconds = 3600;
+/** Names that are counted at a time. */
+const maxCounted = 50_000;
+
+/** Counts in the memory of this process. */
+export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
+  const hashing = openHashing({ atOnce: 2, waiting: limits.hashesWaiting });
+  const failures = new Windows(failureSeconds * 1000, maxCounted);
+  const wishes = new Windows(wishSeconds * 1000, maxCounted);
+  const mails = new Windows(wishSeconds * 1000, maxCounted);
+  const underWay = new Map<string, number>();
+
+  function assertBelow(name: string, limit: number, nowMs: number, what: string): void {
+    const failed = failures.read(name, nowMs);
+    if ((failed?.count ?? 0) + (underWay.get(name) ?? 0) < limit) return;
+    throw new TooMany(Math.ceil(((failed?.endsAt ?? nowMs + 1000) - nowMs) / 1000), what);
+  }
+
+  function move(name: string, by: 1 | -1): void {
+    const count = (underWay.get(name) ?? 0) + by;
+    if (count === 0) underWay.delete(name);
+    else underWay.set(name, count);
+  }
+
+  return {
+    hashing,
+    async attempt({ account, network, nowSeconds }, prove) {
+      const nowMs = nowSeconds * 1000;
+      const names = [`account ${account}`, `network ${network}`];
+      // an address of mail is nothing for a log
+      assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
+      assertBelow(names[1]!, limits.accountFailuresPerAddress, nowMs, `failures from ${network}`);
+      for (const name of names) move(name, 1);
+      try {
+        return await prove();
+      } catch (error) {
+        if (isFailure(error)) for (const name of names) failures.add(name, nowMs);
+        throw error;
+      } finally {
+        for (const name of names) move(name, -1);
+      }
+    },
+    takeWish(network, nowSeconds) {
+      const nowMs = nowSeconds * 1000;
+      const open = wishes.read(network, nowMs);
+      if (open !== undefined && open.count >= limits.accountWishesPerHour) {
+        throw new TooMany(Math.ceil((open.endsAt - nowMs) / 1000), `accounts and codes asked for from ${network}`);
+      }
+      wishes.add(network, nowMs);
+    },
+    takeMail(purpose, email, nowSeconds) {
+      const name = `${purpose} ${email}`;
+      const nowMs = nowSeconds * 1000;
+      if ((mails.read(name, nowMs)?.count ?? 0) >= limits.mailsPerHour) return false;
+      mails.add(name, nowMs);
+      return true;
+    },
+  };
+}
+
+/** A hash that could not be made proves nothing either way. */
+function isFailure(error: unknown): boolean {
+  return error instanceof Refusal && /^account\.(unknown|password|unconfirmed|code)$/.test(error.reason);
+}

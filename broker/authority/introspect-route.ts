@@ -1,0 +1,57 @@
+/**
+ * The introspection endpoint over HTTP (RFC 7662; RFC 9200, section 5.9): `/introspect`, also as `/verify-token`.
+ *
+ * The answer comes in the encoding of the question, or signed where the caller asks for that (RFC 9701), and is never cached.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { ACE_CBOR } from "../../shared/ace.ts";
+import { encodeIntrospection, INTROSPECTION_JWT, toIntrospectionJson } from "../../shared/introspection.ts";
+import { isWanted } from "./accept.ts";
+import { JSON_TYPE, type OauthBody } from "./body.ts";
+import { nameCaller } from "./caller.ts";
+import type { AuthorityContext } from "./context.ts";
+import { introspect, type Finding } from "./introspect.ts";
+import { readPresentedToken } from "./presented-token.ts";
+import { signAnswer } from "./signed-answer.ts";
+
+/** Where it answers; metadata names the first. */
+export const introspectionPaths = ["/introspect", "/verify-token"] as const;
+
+/** Registers the introspection endpoint under its two paths. */
+export function registerIntrospectRoute(scope: FastifyInstance, context: AuthorityContext): void {
+  const { registry } = context;
+  for (const path of introspectionPaths) {
+    scope.post(path, async (request, reply) => {
+      const asked = readPresentedToken(request);
+      // an assertion is a row; those of one turn of the event loop are committed together
+      const isWritten = asked.evidence.assertion !== undefined;
+      const decide = (): Finding => introspect(context, asked);
+      const finding = isWritten ? await registry.appendSoon(decide) : decide();
+      note(context, finding, request);
+      return answer(context, finding, request, reply);
+    });
+  }
+}
+
+function answer(
+  context: AuthorityContext,
+  { caller, answer: found }: Finding,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const body = request.body as OauthBody;
+  const usual = body.wire === "cbor" ? ACE_CBOR : body.wire === "json" ? body.type : JSON_TYPE;
+  void reply.header("cache-control", "no-store").header("pragma", "no-cache");
+  if (isWanted(request.headers.accept, INTROSPECTION_JWT, usual)) {
+    return reply.type(INTROSPECTION_JWT).send(Buffer.from(signAnswer(context, found, nameCaller(caller))));
+  }
+  const bytes = usual === ACE_CBOR ? encodeIntrospection(found) : JSON.stringify(toIntrospectionJson(found));
+  return reply.type(usual).send(Buffer.from(bytes as string));
+}
+
+/** Why a token is not active is told to operators alone. */
+function note({ log }: AuthorityContext, { caller, why }: Finding, request: FastifyRequest): void {
+  if (why === undefined) return;
+  const { reason, id, detail } = why;
+  log.info({ reason, id, detail, caller: nameCaller(caller), remote: request.socket.remoteAddress }, "inactive");
+}

@@ -1,0 +1,24 @@
+/** Private keys in files: PEM, or a JWK with its `d`. */
+import { createPrivateKey, type JsonWebKey, type KeyObject } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { fail } from "./failure.ts";
+
+/** Reads the private key in a file; fails with the name of the file and never with what stands in it. */
+export function readPrivateKey(file: string): KeyObject {
+  const text = readKeyFile(file);
+  try {
+    if (!text.trimStart().startsWith("{")) return createPrivateKey(text);
+    return createPrivateKey({ key: JSON.parse(text) as JsonWebKey, format: "jwk" });
+  } catch {
+    return fail(`${file} holds no private key, neither in PEM nor as a JWK`);
+  }
+}
+
+/** Reads a file of text; fails with its name. */
+export function readKeyFile(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    return fail(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown error"})`);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The authority as a resource server asks it: its metadata (RFC 8414), whatever its endpoints answer, and how it went.
+ *
+ * Every request is bounded in time and size, goes over TLS 1.2 or later and follows no redirect. Of a document for another
+ * issuer, and of endpoints that are not the issuer's own, nothing is taken (RFC 8414, section 3.3).
+ */
+import { Agent } from "node:https";
+import { FeedError, type FeedFault } from "../broker/trust/feed-request.ts";
+import { fetchBytes, type Fetched } from "../broker/trust/fetch-bytes.ts";
+import type { Settings } from "./options.ts";
+
+/** Which endpoint is meant, by its name in the metadata. */
+export type Endpoint = "jwks_uri" | "introspection_endpoint" | "trl_endpoint";
+
+/** What is asked of an endpoint. */
+export interface Asking {
+  readonly query?: Readonly<Record<string, string>> | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | undefined;
+  /** With the credential of the api; default false. */
+  readonly isAuthenticated?: boolean | undefined;
+  /** How long the authority was asked to hold its answer. */
+  readonly heldSeconds?: number | undefined;
+  readonly maxBytes: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How asking went. */
+export interface Contact {
+  /** Whether the last request was answered. */
+  readonly isReachable: boolean;
+  /** Why the last failure was one; absent since the last answer. */
+  readonly lastError: string | undefined;
+  /** Requests that failed since the start. */
+  readonly failures: number;
+}
+
+/** An authority to ask. */
+export interface Authority {
+  readonly contact: Contact;
+  /** Asks an endpoint; throws {@link FeedError}. An answer of any status is one, except of 401, 403 and 5xx. */
+  ask(endpoint: Endpoint, asking: Asking): Promise<Fetched>;
+  /** Reads the metadata again before the next request. */
+  forget(): void;
+  close(): void;
+}
+
+const wellKnown = "/.well-known/oauth-authorization-server";
+const metadataBytes = 64 * 1024;
+const bodyMilliseconds = 30_000;
+
+type Metadata = Readonly<Record<string, unknown>>;
+
+/** Opens the way to an authority; it connects when it is asked. */
+export function openAuthority(settings: Settings): Authority {
+  const { issuer, authorityUrl, ca, credential, answerMilliseconds } = settings;
+  const agent = new Agent({ keepAlive: true, maxSockets: 64, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) });
+  let isClosed = false;
+  let metadata: Promise<Metadata> | undefined;
+  let isReachable = false;
+  let lastError: string | undefined;
+  let failures = 0;
+
+  const fetch = async (url: URL, asking: Asking): Promise<Fetched> => {
+    const { headers, body, heldSeconds = 0, maxBytes, signal } = asking;
+    const limits = { answerMilliseconds: answerMilliseconds + heldSeconds * 1000, bodyMilliseconds, maxBytes };
+    const authorization = asking.isAuthenticated === true ? { authorization: basic(credential!) } : undefined;
+    try {
+      const given = { ...headers, ...authorization };
+      return await fetchBytes(url, { ...limits, headers: given, body, agent, signal });
+    } catch (error) {
+      throw new FeedError("unreachable", (error as Error).message, error);
+    }
+  };
+  const readMetadata = async (): Promise<Metadata> => {
+    const { origin, pathname } = new URL(authorityUrl);
+    const url = new URL(wellKnown + (pathname === "/" ? "" : pathname), origin);
+    const fetched = await fetch(url, { headers: { accept: "application/json" }, maxBytes: metadataBytes });
+    assertAnswered(fetched);
+    const document = readJson(fetched);
+    if (document["issuer"] !== issuer) throw new FeedError("malformed", "the metadata is that of another issuer");
+    return document;
+  };
+  const toUrl = (document: Metadata, endpoint: Endpoint, query: Asking["query"]): URL => {
+    const text = document[endpoint];
+    const url = typeof text === "string" && URL.canParse(text) ? new URL(text) : undefined;
+    if (url === undefined) throw new FeedError("malformed", `the metadata has no ${endpoint}`);
+    if (url.origin !== new URL(issuer).origin) throw new FeedError("malformed", `${endpoint} is not the issuer's`);
+    const { origin } = new URL(authorityUrl);
+    return new URL(`${url.pathname}?${new URLSearchParams({ ...query }).toString()}`, origin);
+  };
+
+  return {
+    get contact() {
+      return { isReachable, lastError, failures };
+    },
+    async ask(endpoint, asking) {
+      try {
+        const document = await (metadata ??= readMetadata());
+        const fetched = await fetch(toUrl(document, endpoint, asking.query), asking);
+        assertAnswered(fetched);
+        isReachable = true;
+        lastError = undefined;
+        return fetched;
+      } catch (error) {
+        if (asking.signal?.aborted !== true && !isClosed) {
+          metadata = undefined;
+          isReachable = false;
+          failures++;
+          lastError = describe(error);
+        }
+        throw error;
+      }
+    },
+    forget: () => void (metadata = undefined),
+    close() {
+      isClosed = true;
+      agent.destroy();
+    },
+  };
+}
+
+/** Reads a JSON object. Throws {@link FeedError}. */
+export function readJson({ status, type, body }: Fetched): Readonly<Record<string, unknown>> {
+  if (status !== 200) throw new FeedError("failed", `status ${status}`);
+  if (!/^application\/(?:[\w.-]+\+)?json$/.test(type)) throw new FeedError("malformed", "the answer is not JSON");
+  let value: unknown;
+  try {
+    value = JSON.parse(body.toString("utf8"));
+  } catch (error) {
+    throw new FeedError("malformed", "the answer is not JSON", error);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new FeedError("malformed", "the answer is not a JSON object");
+  }
+  return value as Readonly<Record<string, unknown>>;
+}
+
+/** What there is to say of a failure, in a line. */
+export function describe(error: unknown): string {
+  return error instanceof FeedError ? `${error.fault}: ${error.message}` : (error as Error).message;
+}
+
+/** From these no conclusion is drawn about any token (RFC 7662, section 2.3). */
+function assertAnswered({ status }: Fetched): void {
+  const fault: FeedFault | undefined =
+    status === 401 || status === 403 ? "refused" : status >= 500 ? "failed" : undefined;
+  if (fault !== undefined) throw new FeedError(fault, `status ${status}`);
+}
+
+/** RFC 6749, section 2.3.1: both are form-encoded first. */
+function basic({ id, secret }: { readonly id: string; readonly secret: string }): string {
+  return `Basic ${Buffer.from(`${toFormText(id)}:${toFormText(secret)}`).toString("base64")}`;
+}
+
+function toFormText(text: string): string {
+  return new URLSearchParams({ t: text }).toString().slice(2);
+}

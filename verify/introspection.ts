@@ -1,0 +1,43 @@
+/**
+ * Asks the authority about one token (RFC 7662), as the api whose token it is.
+ *
+ * The answer is yes or no only where it is one beyond doubt: `active` is a boolean and, where it is true, issuer, audience,
+ * subject and expiry are those that the token itself states. Everything else is a failure, and says nothing of the token.
+ */
+import { FeedError } from "../broker/trust/feed-request.ts";
+import type { Claims } from "../shared/claims.ts";
+import { readIntrospectionJson, type Introspection } from "../shared/introspection.ts";
+import { Refusal } from "../shared/refusal.ts";
+import { readJson, type Authority } from "./authority.ts";
+
+const maxBytes = 64 * 1024;
+const same = ["iss", "aud", "sub", "exp"] as const;
+
+/** What the token is good for now, which may be less than it says; undefined for nothing. Throws {@link FeedError}. */
+export async function askScope(
+  authority: Authority,
+  token: string,
+  claims: Claims,
+): Promise<Pick<Claims, "scope"> | undefined> {
+  const fetched = await authority.ask("introspection_endpoint", {
+    headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
+    body: Buffer.from(new URLSearchParams({ token, token_type_hint: "access_token" }).toString()),
+    isAuthenticated: true,
+    maxBytes,
+  });
+  const answer = read(readJson(fetched));
+  if (!answer.active) return undefined;
+  for (const name of same) {
+    if (answer.claims[name] !== claims[name]) throw new FeedError("malformed", `${name} is not that of the token`);
+  }
+  return answer.claims;
+}
+
+function read(value: unknown): Introspection {
+  try {
+    return readIntrospectionJson(value);
+  } catch (error) {
+    if (error instanceof Refusal) throw new FeedError("malformed", error.message, error);
+    throw error;
+  }
+}
