@@ -10,12 +10,11 @@ import { join, resolve } from "node:path";
 import type { Logger } from "pino";
 import { nameAuthority } from "../shared/device-certificate.ts";
 import { refuse } from "../shared/refusal.ts";
+import { openAccounts, type PosternAccounts } from "./accounts.ts";
 import { writeFileAtomically } from "./authority/atomic-file.ts";
 import { startAuthority } from "./authority/authority.ts";
 import { openCertificateAuthority } from "./authority/certificates.ts";
-import type { AccountSettings, BrokerAddresses, Registration } from "./authority/context.ts";
-import { openMail } from "./authority/mail.ts";
-import { readMailAddress, readSmtpServer } from "./authority/mail-settings.ts";
+import type { BrokerAddresses } from "./authority/context.ts";
 import { watchLists } from "./authority/watch-lists.ts";
 import { authorityLimitsOf, defaultLimits } from "./limits.ts";
 import type { PosternLimits } from "./limits.ts";
@@ -38,14 +37,6 @@ export interface PosternOptions extends MqttPlace {
   readonly limits?: Partial<PosternLimits>;
   readonly accounts?: PosternAccounts;
   readonly log: Logger;
-}
-
-/** Who may register as a developer, and how codes reach them. */
-export interface PosternAccounts {
-  /** Default `invite`. */
-  readonly registration?: Registration;
-  /** `smtp://user:password@host:587` or `smtps://…`, and the sender, `Postern <postern@example.com>`; without, mails are lines of the log. */
-  readonly mail?: { readonly smtp: string; readonly from: string };
 }
 
 /** A running installation. Addresses are URLs. */
@@ -161,14 +152,6 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
     await opened.close().catch((failure: unknown) => log.error({ err: failure }, "closing failed"));
     throw error;
   }
-}
-
-/** Throws TypeError for a mail server or a sender that is none. */
-function openAccounts({ registration, mail }: PosternAccounts, log: Logger, opened: Opened): Partial<AccountSettings> {
-  if (mail === undefined) return { ...(registration !== undefined && { registration }) };
-  const mailer = openMail({ smtp: readSmtpServer(mail.smtp), from: readMailAddress(mail.from), log });
-  opened.push(() => mailer.close());
-  return { ...(registration !== undefined && { registration }), sendMail: mailer.send };
 }
 
 /** The administrator's key: made on the first run, readable by its owner alone. */

@@ -31,8 +31,9 @@ function readLine(question: string, isShown: boolean): Promise<string> {
   };
   const decoder = new StringDecoder("utf8");
   const line: string[] = [];
-  process.stderr.write(question);
+  // before the question, so that nothing that answers it is shown
   stdin.setRawMode(true);
+  process.stderr.write(question);
   return new Promise<string>((resolve, reject) => {
     const finish = (settle: () => void, rest = ""): void => {
       stdin.off("data", take).off("end", breakOff);
@@ -45,7 +46,7 @@ function readLine(question: string, isShown: boolean): Promise<string> {
     };
     const breakOff = (): void => finish(() => reject(new CommandFailure("cancelled")));
     const take = (chunk: Buffer): void => {
-      const letters = [...decoder.write(chunk)];
+      const letters = Array.from(decoder.write(chunk));
       for (const [at, letter] of letters.entries()) {
         if (letter === "\r" || letter === "\n") {
           return finish(() => resolve(line.join("")), letters.slice(at + 1).join(""));

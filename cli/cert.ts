@@ -26,11 +26,10 @@ export function define(noun: Command): void {
     .command("list")
     .description("list the certificates of all clients, or of one")
     .option("--client <client>", "only those of this client")
-    .option("--project <slug>", "project, when the client is given by name")
+    .option("--project <slug>", "those of this project, or the one of a client that is given by name")
     .action(async (options: ListOptions, command: Command) => {
       const { output, withAdmin } = contextOf(command);
-      const path = options.client === undefined ? route`/v1/certificates` : pathFor(options.client, options.project);
-      const certificates = await withAdmin((admin) => admin.list<Certificate>(path));
+      const certificates = await withAdmin((admin) => admin.list<Certificate>(pathFor(options)));
       output.print(certificates, () =>
         formatTable(
           certificates,
@@ -50,13 +49,18 @@ export function define(noun: Command): void {
     .command("revoke")
     .description("revoke a certificate, with the tokens bound to its key; the key is not certified again")
     .argument("<serial>", "serial number in hex, as cert list has it")
-    .action(async (serial: string, _options: object, command: Command) => {
-      await revoke(command, { certificates: [serial] }, `certificate ${serial}`);
+    .option("--project <slug>", "the project whose it is; needed by developers")
+    .action(async (serial: string, { project }: { project?: string }, command: Command) => {
+      await revoke(command, { certificates: [serial] }, { what: `certificate ${serial}`, project });
     });
   defineAuthorityCommands(noun);
 }
 
-function pathFor(client: string, asked: string | undefined): string {
+function pathFor({ client, project: asked }: ListOptions): string {
+  if (client === undefined) {
+    return asked === undefined ? route`/v1/certificates` : route`/v1/projects/${asked}/certificates`;
+  }
   const { project, name } = readClientArgument(client, asked);
-  return route`/v1/certificates?client=${`${project}.${name}`}`;
+  const query = route`?client=${`${project}.${name}`}`;
+  return asked === undefined ? `/v1/certificates${query}` : route`/v1/projects/${asked}/certificates` + query;
 }

@@ -66,6 +66,20 @@ export function define(noun: Command): void {
       );
     });
 
+  noun
+    .command("update")
+    .description("replace the roles of a client")
+    .argument("<client>", "its id, or its name with --project")
+    .option("--project <slug>", "project, when the client is given by name")
+    .option("--role <role>", "a role it holds from now on; may be repeated; without it none", collect)
+    .action(async (client: string, options: ProjectOption & { readonly role?: string[] }, command: Command) => {
+      const { project, name } = readClientArgument(client, options.project);
+      const { output, withAdmin } = contextOf(command);
+      const path = route`/v1/projects/${project}/clients/${name}`;
+      const changed = await withAdmin((admin) => admin.patch<Client>(path, { roles: options.role ?? [] }));
+      output.print(changed, () => `${changed.id} now has roles ${formatList(changed.roles)}`);
+    });
+
   addKeyOptions(noun.command("keys"))
     .description("show the public keys by which a client proves itself, or replace them all")
     .argument("<client>", "its id, or its name with --project")

@@ -5,10 +5,9 @@
 import { readFileSync } from "node:fs";
 import { parse } from "smol-toml";
 import { z } from "zod";
-import { readMailAddress, readSmtpServer } from "../broker/authority/mail-settings.ts";
+import { readMailAddress, readSmtpServer, type PosternAccounts } from "../broker/accounts.ts";
 import { highestLimits } from "../broker/limits.ts";
 import type { PosternLimits } from "../broker/limits.ts";
-import type { PosternAccounts } from "../broker/up.ts";
 import { isHost } from "../shared/names.ts";
 import { defaultDataDir } from "./context.ts";
 import { fail } from "./failure.ts";

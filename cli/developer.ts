@@ -130,7 +130,7 @@ function defineOwn(noun: Command): void {
         formatFacts({
           developer: me.id,
           email: me.email,
-          name: me.name,
+          name: me.name === "" ? "-" : me.name,
           created: formatTime(me.created_at),
           projects: formatList(me.projects.map(({ project, role }) => `${project}:${role}`)),
         }),

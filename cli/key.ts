@@ -42,6 +42,6 @@ export function define(noun: Command): void {
     )
     .argument("<kid>", "id of the key, as key list has it")
     .action(async (kid: string, _options: object, command: Command) => {
-      await revoke(command, { keys: [kid] }, `key ${kid}`);
+      await revoke(command, { keys: [kid] }, { what: `key ${kid}` });
     });
 }

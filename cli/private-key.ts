@@ -1,10 +1,22 @@
-/** Private keys in files: PEM, or a JWK with its `d`. */
+/** Private keys on P-256 in files: PEM, or a JWK with its `d`. */
 import { createPrivateKey, type JsonWebKey, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { createSigner, type Signer } from "../shared/es256.ts";
+import { Refusal } from "../shared/refusal.ts";
 import { fail } from "./failure.ts";
 
-/** Reads the private key in a file; fails with the name of the file and never with what stands in it. */
-export function readPrivateKey(file: string): KeyObject {
+/** Reads the private key in a file, ready to sign; fails with the name of the file and never with what stands in it. */
+export function readSigner(file: string): { readonly signer: Signer; readonly privateKey: KeyObject } {
+  const privateKey = readPrivateKey(file);
+  try {
+    return { signer: createSigner("", privateKey), privateKey };
+  } catch (error) {
+    if (error instanceof Refusal) return fail(`${file} holds a private key that is not on P-256`);
+    throw error;
+  }
+}
+
+function readPrivateKey(file: string): KeyObject {
   const text = readKeyFile(file);
   try {
     if (!text.trimStart().startsWith("{")) return createPrivateKey(text);

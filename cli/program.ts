@@ -34,9 +34,12 @@ const nouns: Readonly<Record<string, Noun>> = {
   },
   secret: { summary: "create, list and retire the secrets of clients and apis", load: () => import("./secret.ts") },
   ticket: { summary: "create, list and revoke enrolment tickets", load: () => import("./ticket.ts") },
-  token: { summary: "get, inspect and revoke tokens", load: () => import("./token.ts") },
+  token: { summary: "get, verify, inspect and revoke tokens", load: () => import("./token.ts") },
   cert: { summary: "list and revoke certificates", load: () => import("./cert.ts") },
   key: { summary: "list and revoke signing keys", load: () => import("./key.ts") },
+  audit: { summary: "list, export and verify what happened", load: () => import("./audit.ts") },
+  explain: { summary: "say what a refusal meant, and what would change it", load: () => import("./explain.ts") },
+  doctor: { summary: "find the first thing that is missing", load: () => import("./doctor.ts") },
   agent: { summary: "enrol and run this device", load: () => import("./agent.ts") },
 };
 

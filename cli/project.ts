@@ -44,7 +44,7 @@ export function define(noun: Command): void {
     .requiredOption("--before <time>", "RFC 3339, seconds since 1970, or now; not in the future", parseTime)
     .action(async (slug: string, { before }: { before: string | number }, command: Command) => {
       const what = `the tokens of project ${slug} issued before ${String(before)}`;
-      await revoke(command, { projects: [{ project: slug, before }] }, what);
+      await revoke(command, { before }, { what, project: slug });
     });
 }
 

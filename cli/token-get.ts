@@ -83,12 +83,8 @@ async function readProof({ secret: given, keyFile, cert }: GetOptions): Promise<
       : { kind: "secret", secret };
   }
   if (given !== undefined) return failUsage("give --secret or --key-file, not both");
-  const [{ readKeyFile, readPrivateKey }, { createSigner }] = await Promise.all([
-    import("./private-key.ts"),
-    import("../shared/es256.ts"),
-  ]);
-  const privateKey = readPrivateKey(keyFile);
-  const signer = createSigner("", privateKey);
+  const { readKeyFile, readSigner } = await import("./private-key.ts");
+  const { signer, privateKey } = readSigner(keyFile);
   if (cert === undefined) return { kind: "key", signer };
   const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return { kind: "certificate", certificatePem: readKeyFile(cert), keyPem };
@@ -98,11 +94,8 @@ async function readDpopKey({ dpopKey, cert, format }: GetOptions) {
   if (dpopKey === undefined) return undefined;
   if (cert !== undefined) return failUsage("give --dpop-key or --cert, not both: a token is bound to one key");
   if (format === "cwt") return failUsage("give --dpop-key or --format cwt, not both: DPoP is for JWTs");
-  const [{ readPrivateKey }, { createSigner }] = await Promise.all([
-    import("./private-key.ts"),
-    import("../shared/es256.ts"),
-  ]);
-  return createSigner("", readPrivateKey(dpopKey));
+  const { readSigner } = await import("./private-key.ts");
+  return readSigner(dpopKey).signer;
 }
 
 async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer> {

@@ -14,13 +14,14 @@ export function define(noun: Command): void {
     .command("revoke")
     .description("revoke a token; the hash is what token inspect prints")
     .argument("<token-or-hash>", "base64url(CWT), JWT, or its hash in hex; - reads it from stdin")
-    .action(async (argument: string, _options: object, command: Command) => {
+    .option("--project <slug>", "the project whose it is; needed by developers")
+    .action(async (argument: string, { project }: { project?: string }, command: Command) => {
       const text = await readToken(argument);
       const { tokenHashes } = await import("../shared/token.ts");
       // what is printed stays on screens and in logs: never the token
       const hash = /^01[0-9a-f]{64}$/i.test(text) ? text.toLowerCase() : tokenHashes(text)[0]!;
       const { revoke } = await import("./revoke.ts");
-      await revoke(command, { tokens: [text] }, `token ${hash}`);
+      await revoke(command, { tokens: [text] }, { what: `token ${hash}`, project });
     });
 
   noun

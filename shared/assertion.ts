@@ -79,10 +79,11 @@ function readCwtAssertion(bytes: Uint8Array): Assertion {
       return false;
     }
   };
-  const read = (name: Exclude<keyof Unread, "id"> | "cti"): unknown => claims.get(claimKey[name]);
-  const [iss, sub, aud, exp] = [read("iss"), read("sub"), read("aud"), read("exp")];
+  const at = (key: number): unknown => claims.get(key);
+  const { iss, sub, aud, exp, iat, nbf, cti } = claimKey;
+  const read = { iss: at(iss), sub: at(sub), aud: at(aud), exp: at(exp), iat: at(iat), nbf: at(nbf), id: at(cti) };
   return {
-    claims: toClaims({ iss, sub, aud, exp, iat: read("iat"), nbf: read("nbf"), id: read("cti") }),
+    claims: toClaims(read),
     isSignedBy: holds,
   };
 }
@@ -111,7 +112,10 @@ function toClaims({ iss, sub, aud, exp, iat, nbf, id }: Unread): AssertionClaims
   if (!(id instanceof Uint8Array) || id.length === 0 || id.length > MAX_ASSERTION_ID_BYTES) {
     return refuse("assertion.malformed", "the id is missing or too long");
   }
-  const isTime = (time: unknown): time is number | undefined => time === undefined || typeof time === "number";
   if (!isTime(iat) || !isTime(nbf)) return refuse("assertion.malformed", "iat or nbf is no number");
   return { iss, sub, aud: audience, exp, id, ...(iat !== undefined && { iat }), ...(nbf !== undefined && { nbf }) };
+}
+
+function isTime(time: unknown): time is number | undefined {
+  return time === undefined || typeof time === "number";
 }

@@ -2,14 +2,13 @@
  * Where a connection comes from, as far as one peer can choose it: an IPv4 address, or the first 64 bits of an IPv6 address,
  * below which whoever has one address has them all (RFC 4291, section 2.5.1).
  */
-import { isIPv6 } from "node:net";
 
 /** The network under which an address is counted. Anything that is no IPv6 address is counted as it is. */
 export function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
   if (mapped !== null) return mapped[1]!;
   const plain = address.split("%", 1)[0]!;
-  if (!isIPv6(plain)) return address;
+  if (!plain.includes(":") || !URL.canParse(`http://[${plain}]`)) return address;
   const [head = "", tail] = plain.split("::", 2);
   const groups = groupsOf(head);
   if (tail !== undefined) {

@@ -82,7 +82,20 @@ export function verifyToken(presented: string | Uint8Array, expected: TokenExpec
   if (claims.exp + (expected.leewaySeconds ?? 0) <= expected.nowSeconds) refuse("token.expired");
   if (claims.iat > latest || (claims.nbf ?? 0) > latest) refuse("token.not-yet-valid");
   if (!expected.isAudience(claims.aud)) refuse("token.audience");
-  return { format: token.format, kid: read.kid, claims, grants: grantsOf(claims), hashes: everyHash(token) };
+  // what is not asked for costs nothing, and once it was asked for the token is kept no longer
+  let unhashed: Token | undefined = token;
+  let hashes: readonly string[] = [];
+  return {
+    format: token.format,
+    kid: read.kid,
+    claims,
+    grants: grantsOf(claims),
+    get hashes() {
+      if (unhashed !== undefined) hashes = everyHash(unhashed);
+      unhashed = undefined;
+      return hashes;
+    },
+  };
 }
 
 /** Decodes without verifying anything. */

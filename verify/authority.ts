@@ -7,7 +7,7 @@
 import { Agent } from "node:https";
 import { FeedError, type FeedFault } from "../broker/trust/feed-request.ts";
 import { fetchBytes, type Fetched } from "../broker/trust/fetch-bytes.ts";
-import type { Settings } from "./options.ts";
+import type { ApiCredential, Settings } from "./options.ts";
 
 /** Which endpoint is meant, by its name in the metadata. */
 export type Endpoint = "jwks_uri" | "introspection_endpoint" | "trl_endpoint";
@@ -27,9 +27,9 @@ export interface Asking {
 
 /** How asking went. */
 export interface Contact {
-  /** Whether the last request was answered. */
+  /** Whether there were answers, and the last request to each endpoint had one. */
   readonly isReachable: boolean;
-  /** Why the last failure was one; absent since the last answer. */
+  /** Why the last request to an endpoint failed; undefined where none did. */
   readonly lastError: string | undefined;
   /** Requests that failed since the start. */
   readonly failures: number;
@@ -38,8 +38,11 @@ export interface Contact {
 /** An authority to ask. */
 export interface Authority {
   readonly contact: Contact;
-  /** Asks an endpoint; throws {@link FeedError}. An answer of any status is one, except of 401, 403 and 5xx. */
-  ask(endpoint: Endpoint, asking: Asking): Promise<Fetched>;
+  /**
+   * Asks an endpoint; `read` makes sense of the answer, of any status but 401, 403 and 5xx. Throws {@link FeedError}, and
+   * what `read` throws, which counts as a failure.
+   */
+  ask<Result>(endpoint: Endpoint, asking: Asking, read: (fetched: Fetched) => Result): Promise<Result>;
   /** Reads the metadata again before the next request. */
   forget(): void;
   close(): void;
@@ -57,24 +60,27 @@ export function openAuthority(settings: Settings): Authority {
   const agent = new Agent({ keepAlive: true, maxSockets: 64, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) });
   let isClosed = false;
   let metadata: Promise<Metadata> | undefined;
-  let isReachable = false;
-  let lastError: string | undefined;
+  const errors = new Map<Endpoint, string | undefined>();
   let failures = 0;
 
   const fetch = async (url: URL, asking: Asking): Promise<Fetched> => {
     const { headers, body, heldSeconds = 0, maxBytes, signal } = asking;
     const limits = { answerMilliseconds: answerMilliseconds + heldSeconds * 1000, bodyMilliseconds, maxBytes };
     const authorization = asking.isAuthenticated === true ? { authorization: basic(credential!) } : undefined;
+    const options = { ...limits, headers: { ...headers, ...authorization }, body, signal };
     try {
-      const given = { ...headers, ...authorization };
-      return await fetchBytes(url, { ...limits, headers: given, body, agent, signal });
+      return await fetchBytes(url, { ...options, agent }).catch((error: unknown) => {
+        // a kept connection may be at its end there while it is used here; nothing that is asked changes anything
+        if (!isReset(error) || isClosed) throw error;
+        return fetchBytes(url, { ...options, ca });
+      });
     } catch (error) {
       throw new FeedError("unreachable", (error as Error).message, error);
     }
   };
   const readMetadata = async (): Promise<Metadata> => {
-    const { origin, pathname } = new URL(authorityUrl);
-    const url = new URL(wellKnown + (pathname === "/" ? "" : pathname), origin);
+    const { pathname } = new URL(issuer);
+    const url = new URL(wellKnown + (pathname === "/" ? "" : pathname), authorityUrl);
     const fetched = await fetch(url, { headers: { accept: "application/json" }, maxBytes: metadataBytes });
     assertAnswered(fetched);
     const document = readJson(fetched);
@@ -86,28 +92,30 @@ export function openAuthority(settings: Settings): Authority {
     const url = typeof text === "string" && URL.canParse(text) ? new URL(text) : undefined;
     if (url === undefined) throw new FeedError("malformed", `the metadata has no ${endpoint}`);
     if (url.origin !== new URL(issuer).origin) throw new FeedError("malformed", `${endpoint} is not the issuer's`);
-    const { origin } = new URL(authorityUrl);
-    return new URL(`${url.pathname}?${new URLSearchParams({ ...query }).toString()}`, origin);
+    return new URL(`${url.pathname}?${new URLSearchParams({ ...query }).toString()}`, authorityUrl);
   };
 
   return {
     get contact() {
-      return { isReachable, lastError, failures };
+      const lastError = [...errors.values()].findLast((error) => error !== undefined);
+      return { isReachable: errors.size > 0 && lastError === undefined, lastError, failures };
     },
-    async ask(endpoint, asking) {
+    async ask(endpoint, asking, read) {
       try {
-        const document = await (metadata ??= readMetadata());
-        const fetched = await fetch(toUrl(document, endpoint, asking.query), asking);
+        metadata ??= readMetadata().catch((error: unknown) => {
+          metadata = undefined;
+          throw error;
+        });
+        const fetched = await fetch(toUrl(await metadata, endpoint, asking.query), asking);
         assertAnswered(fetched);
-        isReachable = true;
-        lastError = undefined;
-        return fetched;
+        const result = read(fetched);
+        errors.set(endpoint, undefined);
+        return result;
       } catch (error) {
         if (asking.signal?.aborted !== true && !isClosed) {
-          metadata = undefined;
-          isReachable = false;
           failures++;
-          lastError = describe(error);
+          errors.delete(endpoint);
+          errors.set(endpoint, describe(error));
         }
         throw error;
       }
@@ -141,6 +149,10 @@ export function describe(error: unknown): string {
   return error instanceof FeedError ? `${error.fault}: ${error.message}` : (error as Error).message;
 }
 
+function isReset(error: unknown): boolean {
+  return ["ECONNRESET", "EPIPE"].includes(String((error as { code?: unknown }).code));
+}
+
 /** From these no conclusion is drawn about any token (RFC 7662, section 2.3). */
 function assertAnswered({ status }: Fetched): void {
   const fault: FeedFault | undefined =
@@ -149,7 +161,7 @@ function assertAnswered({ status }: Fetched): void {
 }
 
 /** RFC 6749, section 2.3.1: both are form-encoded first. */
-function basic({ id, secret }: { readonly id: string; readonly secret: string }): string {
+function basic({ id, secret = "" }: ApiCredential): string {
   return `Basic ${Buffer.from(`${toFormText(id)}:${toFormText(secret)}`).toString("base64")}`;
 }
 

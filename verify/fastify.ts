@@ -13,6 +13,7 @@ export interface FastifyRequestLike {
   /** The address before Fastify rewrote it. */
   readonly originalUrl?: string | undefined;
   readonly body?: unknown;
+  readonly params?: unknown;
 }
 
 /** What is asked of the reply of Fastify. */
@@ -23,11 +24,11 @@ export interface FastifyReplyLike {
 }
 
 /** A hook that lets a request pass with `principal` set, or answers by itself. */
-export function protectFastify<Request extends FastifyRequestLike = FastifyRequestLike>(
+export function protectFastify(
   verifier: Verifier,
-  options: ProtectOptions<Request> = {},
-): (request: Request, reply: FastifyReplyLike) => Promise<unknown> {
-  const guard = createGuard<Request>(verifier, options, ({ raw, originalUrl, body }) => ({
+  options: ProtectOptions<FastifyRequestLike> = {},
+): (request: FastifyRequestLike, reply: FastifyReplyLike) => Promise<unknown> {
+  const guard = createGuard<FastifyRequestLike>(verifier, options, ({ raw, originalUrl, body }) => ({
     method: raw.method ?? "",
     target: originalUrl ?? raw.url ?? "/",
     headers: pairsOf(raw.rawHeaders),

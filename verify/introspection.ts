@@ -14,23 +14,25 @@ const maxBytes = 64 * 1024;
 const same = ["iss", "aud", "sub", "exp"] as const;
 
 /** What the token is good for now, which may be less than it says; undefined for nothing. Throws {@link FeedError}. */
-export async function askScope(
+export function askScope(
   authority: Authority,
   token: string,
   claims: Claims,
 ): Promise<Pick<Claims, "scope"> | undefined> {
-  const fetched = await authority.ask("introspection_endpoint", {
+  const asking = {
     headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
     body: Buffer.from(new URLSearchParams({ token, token_type_hint: "access_token" }).toString()),
     isAuthenticated: true,
     maxBytes,
+  };
+  return authority.ask("introspection_endpoint", asking, (fetched) => {
+    const answer = read(readJson(fetched));
+    if (!answer.active) return undefined;
+    for (const name of same) {
+      if (answer.claims[name] !== claims[name]) throw new FeedError("malformed", `${name} is not that of the token`);
+    }
+    return answer.claims;
   });
-  const answer = read(readJson(fetched));
-  if (!answer.active) return undefined;
-  for (const name of same) {
-    if (answer.claims[name] !== claims[name]) throw new FeedError("malformed", `${name} is not that of the token`);
-  }
-  return answer.claims;
 }
 
 function read(value: unknown): Introspection {

@@ -1,12 +1,11 @@
 /**
- * Protects a handler of node's own HTTP server, of http, https and http2 alike.
+ * Protects a handler of node's own HTTP server, of http and https alike.
  */
+import { Refusal } from "../shared/refusal.ts";
 import { certificateOf, createGuard, notePrincipal, pairsOf, type ProtectOptions } from "./http-guard.ts";
-import type { HttpAnswer } from "./http-refusal.ts";
+import { toAnswer, type HttpAnswer } from "./http-refusal.ts";
 import type { Principal } from "./principal.ts";
 import type { Verifier } from "./verifier.ts";
-import { Refusal } from "../shared/refusal.ts";
-import { toAnswer } from "./http-refusal.ts";
 
 /** What is asked of node's request. */
 export interface NodeRequest {

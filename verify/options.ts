@@ -18,7 +18,8 @@ export type Mode = "local" | "feed" | "introspect";
 export interface ApiCredential {
   /** `<project>/<api>`. */
   readonly id: string;
-  readonly secret: string;
+  /** Undefined where it was to come from the environment and did not: then the verifier is not opened. */
+  readonly secret: string | undefined;
 }
 
 /** What is done while the authority cannot be asked: nobody is let in, or who was found good a moment ago. */
@@ -122,7 +123,7 @@ export function readOptions(options: VerifierOptions): Settings {
   return {
     issuer,
     audience,
-    authorityUrl: (options.authorityUrl ?? issuer).replace(/\/$/, ""),
+    authorityUrl: options.authorityUrl ?? issuer,
     ca: options.ca,
     credential,
     mode,

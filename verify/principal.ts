@@ -49,7 +49,7 @@ export interface Principal extends PrincipalBase {
   readonly verifiedBy: VerifiedBy;
   /** How old the word of the authority is that this stands on, in seconds. */
   readonly staleSeconds: number;
-  /** Names this decision in the log. */
+  /** Names this decision, for the provider's own log. */
   readonly decisionId: string;
 }
 

@@ -43,7 +43,7 @@ export function openPublishedKeys(
     try {
       authority.forget();
       const asking = { headers: { accept: "application/jwk-set+json, application/json" }, maxBytes };
-      const fetched = readJwkSet(readJson(await authority.ask("jwks_uri", asking)));
+      const fetched = await authority.ask("jwks_uri", asking, (answer) => readJwkSet(readJson(answer)));
       keys = new Map([...fetched].map(([kid, key]) => [kid, sameAsKnown(keys.get(kid), key)]));
       fetchedMs = sentMs;
       notBeforeMs = sentMs + keysRefetchSeconds * 1000;

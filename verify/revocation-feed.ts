@@ -114,15 +114,15 @@ class Follower implements RevocationFeed {
     if (sentMs >= this.#everythingAtMs) this.#place = "none";
     const place = this.#place;
     const heldSeconds = this.#isBehind || place === "none" ? 0 : this.#waitSeconds;
-    const fetched = await this.#authority.ask("trl_endpoint", {
+    const asking = {
       query: place === "none" ? {} : { diff: "0", ...(place !== null && { cursor: `${place}` }) },
       headers: { accept: TRL_CBOR, ...(heldSeconds > 0 && { prefer: `wait=${heldSeconds}` }) },
       isAuthenticated: true,
       heldSeconds,
       maxBytes: listBytes,
       signal,
-    });
-    const answer = readAnswer(fetched);
+    };
+    const answer = await this.#authority.ask("trl_endpoint", asking, readAnswer);
     const isNews = answer === "lost" ? this.#restart("the place is not known there", true) : this.#take(answer, place);
     this.#failures = 0;
     // an answer that was held is made when it comes; of another it is only known that it is newer than the question

@@ -39,9 +39,9 @@ export interface VerifierStatus {
   readonly revokedTokens: number;
   /** Tokens that are remembered as verified. */
   readonly knownTokens: number;
-  /** Whether the last request to the authority was answered. */
+  /** Whether the authority was there, and the last request to each of its endpoints was answered. */
   readonly reachable: boolean;
-  /** Why the last failure was one; absent since the last answer. */
+  /** Why one was not; absent where none failed. */
   readonly lastError?: string;
   /** Requests to the authority that failed since the start. */
   readonly failures: number;

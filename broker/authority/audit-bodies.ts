@@ -1,4 +1,4 @@
-/** The JSON of `/v1` that is about the audit log: its chain, and a refusal with its explanation. */
+/** The JSON of `/v1` for whoever keeps an installation: the chain of the audit log, an explained refusal, how things are. */
 import { z } from "zod";
 import type { AuditRecord } from "../registry/audit.ts";
 import type { Explanation } from "./explain.ts";
@@ -34,6 +34,17 @@ export const answeredOfAudit = {
     change: z.string().meta({ description: "the smallest change after which it would pass" }),
     command: maybe.meta({ description: "that change as a command, where it is one" }),
     facts: z.record(z.string(), z.unknown()),
+  }),
+  Status: z.object({
+    issuer: z.string(),
+    time: seconds,
+    brokers: z.object({ mqtts: maybe, wss: maybe, mqtt: maybe }),
+    registration: z.enum(["open", "invite", "closed"]),
+    mail: z.enum(["smtp", "log"]).meta({ description: "where codes and invitations go" }),
+    storage: z
+      .object({ writable: z.boolean() })
+      .nullable()
+      .meta({ description: "whether the disk takes a row, for the holder of the admin key" }),
   }),
 };
 

@@ -1,10 +1,12 @@
 /**
- * The rows of `/v1` that are about the audit log: one project's, the whole chain, and what a refusal meant.
+ * The rows of `/v1` for whoever keeps an installation: the audit log of one project, the whole chain, what a refusal meant, and
+ * how things are.
  */
 import type { z } from "zod";
 import { Refusal, refuse } from "../../shared/refusal.ts";
 import { findRefusal, listAudit, readChain, type AuditRecord } from "../registry/audit.ts";
 import { getProject } from "../registry/projects.ts";
+import { isWritable } from "../registry/trust-changes.ts";
 import { assertPermission } from "./access.ts";
 import { toExplained } from "./audit-bodies.ts";
 import { explainRefusal } from "./explain.ts";
@@ -35,13 +37,15 @@ export const auditRoutes: readonly Route[] = [
     method: "GET",
     path: "/v1/audit",
     access: "admin",
-    says: "the whole log with its hashes, oldest first; a page may hold less than its limit",
+    says: "the whole log with its hashes, oldest first; a page may hold less than its limit; newest first with before",
     query: chainPage,
     answers: "AuditRow",
     list: true,
     run({ registry }, { query }) {
-      const { after = 0, limit } = query as z.output<typeof chainPage>;
-      const { rows, more } = readChain(registry, { after, limit, bytes: chainBytes });
+      const { after, before, limit } = query as z.output<typeof chainPage>;
+      if (after !== undefined && before !== undefined)
+        refuse("registry.invalid", "after and before do not go together");
+      const { rows, more } = readChain(registry, { after, before, limit, bytes: chainBytes });
       return { items: rows, ...(more && { next: String(rows.at(-1)!.seq) }) };
     },
   },
@@ -49,6 +53,14 @@ export const auditRoutes: readonly Route[] = [
     const record = findOwnRefusal(context, id);
     return toExplained(id, record, explainRefusal(context.registry, record));
   }),
+  one("developer", "/v1/status", "Status", ({ registry, issuer, accounts, brokers, principal }) => ({
+    issuer,
+    time: registry.nowSeconds(),
+    brokers: { mqtts: null, wss: null, mqtt: null, ...brokers },
+    registration: accounts.registration,
+    mail: accounts.isMailed === true ? "smtp" : "log",
+    storage: principal.kind === "admin" ? { writable: isWritable(registry) } : null,
+  })),
 ];
 
 /** One that is not there, one of no project and one of somebody else's are the same to a developer. */

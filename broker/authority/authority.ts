@@ -70,7 +70,12 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     ca,
     brokers,
     adminKey,
-    accounts: { registration: "invite", sendMail: writeToLog(log), ...options.accounts },
+    accounts: {
+      registration: "invite",
+      sendMail: writeToLog(log),
+      isMailed: options.accounts?.sendMail !== undefined,
+      ...options.accounts,
+    },
     log,
     limits,
     quota: createQuota(limits.tokensPerMinute),

@@ -36,13 +36,13 @@ export function authenticateCaller(context: AuthorityContext, evidence: Evidence
     createAdminCheck(context.adminKey)({ headers: { authorization } });
     return { kind: "admin" };
   }
-  return proveSomeone(context, evidence, nowSeconds, (claimed) => {
+  const caller = proveSomeone<Caller>(context, evidence, nowSeconds, (claimed) => {
     // no client id has a slash
     if (claimed.way !== "certificate" && claimed.user.includes("/")) return proveApi(context, claimed, nowSeconds);
-    const asker = proveClient(context, evidence, claimed, nowSeconds);
-    assertLive(context, asker);
-    return { kind: "client", asker };
+    return { kind: "client", asker: proveClient(context, evidence, claimed, nowSeconds) };
   });
+  if (caller.kind === "client") assertLive(context, caller.asker);
+  return caller;
 }
 
 function proveApi(

@@ -110,7 +110,7 @@ export function assertLive(context: AuthorityContext, { client, certificate }: A
     if (!client.enabled) refuse("client.disabled", client.id);
     if (certificate === undefined) return;
     const recorded = findCertificate(context.registry, certificate.serial);
-    if (recorded?.clientId !== client.id) return refuse("certificate.unknown", certificate.serial);
+    if (recorded?.clientId !== client.id) refuse("certificate.unknown", certificate.serial);
     if (recorded.revokedAt !== null) refuse("certificate.revoked", recorded.serial);
   });
 }

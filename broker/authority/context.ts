@@ -96,6 +96,8 @@ export type Registration = "open" | "invite" | "closed";
 export interface AccountSettings {
   readonly registration: Registration;
   readonly sendMail: SendMail;
+  /** Whether that reaches anybody but the log. */
+  readonly isMailed?: boolean | undefined;
 }
 
 /** What the routes share. */

@@ -226,11 +226,11 @@ export const explanations = {
   ),
   "request.profile": row("the profile is mqtt_tls", "leave ace_profile out, or empty"),
 
-  "account.unknown": row("there is such an account", "register: postern developer register"),
-  "account.password": row("the password is right", "try again, or reset it: postern developer reset-password"),
+  "account.unknown": row("there is such an account", "register: postern developer register <email>"),
+  "account.password": row("the password is right", "try again, or reset it: postern developer reset <email>"),
   "account.unconfirmed": row(
     "the address is confirmed",
-    "confirm it with the code that was mailed: postern developer confirm",
+    "confirm it with the code that was mailed: postern developer confirm <email> <code>",
   ),
   "account.code": row("the code is the newest, not expired, and not tried too often", "have another one mailed"),
   "account.last-owner": row("every project keeps an owner", "make somebody else owner first: postern member set"),

@@ -6,12 +6,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ACE_CBOR } from "../../shared/ace.ts";
 import { encodeIntrospection, INTROSPECTION_JWT, toIntrospectionJson } from "../../shared/introspection.ts";
+import { activeSigner } from "../registry/signing-keys.ts";
 import { isWanted } from "./accept.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { nameCaller } from "./caller.ts";
 import type { AuthorityContext } from "./context.ts";
+import { createInTurn } from "./in-turn.ts";
 import { introspect, type Finding } from "./introspect.ts";
 import { readPresentedToken } from "./presented-token.ts";
+import { sendJson } from "./send-json.ts";
 import { signAnswer } from "./signed-answer.ts";
 
 /** Where it answers; metadata names the first. */
@@ -20,13 +23,14 @@ export const introspectionPaths = ["/introspect", "/verify-token"] as const;
 /** Registers the introspection endpoint under its two paths. */
 export function registerIntrospectRoute(scope: FastifyInstance, context: AuthorityContext): void {
   const { registry } = context;
+  const inTurn = createInTurn();
   for (const path of introspectionPaths) {
     scope.post(path, async (request, reply) => {
       const asked = readPresentedToken(request);
       // an assertion is a row; those of one turn of the event loop are committed together
       const isWritten = asked.evidence.assertion !== undefined;
       const decide = (): Finding => introspect(context, asked);
-      const finding = isWritten ? await registry.appendSoon(decide) : decide();
+      const finding = await (isWritten ? registry.appendSoon(decide) : inTurn(decide));
       note(context, finding, request);
       return answer(context, finding, request, reply);
     });
@@ -34,7 +38,7 @@ export function registerIntrospectRoute(scope: FastifyInstance, context: Authori
 }
 
 function answer(
-  context: AuthorityContext,
+  { registry, issuer }: AuthorityContext,
   { caller, answer: found }: Finding,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -43,10 +47,11 @@ function answer(
   const usual = body.wire === "cbor" ? ACE_CBOR : body.wire === "json" ? body.type : JSON_TYPE;
   void reply.header("cache-control", "no-store").header("pragma", "no-cache");
   if (isWanted(request.headers.accept, INTROSPECTION_JWT, usual)) {
-    return reply.type(INTROSPECTION_JWT).send(Buffer.from(signAnswer(context, found, nameCaller(caller))));
+    const answerer = { issuer, signer: activeSigner(registry), nowSeconds: registry.nowSeconds() };
+    return reply.type(INTROSPECTION_JWT).send(Buffer.from(signAnswer(answerer, found, nameCaller(caller))));
   }
-  const bytes = usual === ACE_CBOR ? encodeIntrospection(found) : JSON.stringify(toIntrospectionJson(found));
-  return reply.type(usual).send(Buffer.from(bytes as string));
+  if (usual !== ACE_CBOR) return sendJson(reply, usual, toIntrospectionJson(found));
+  return reply.type(usual).send(Buffer.from(encodeIntrospection(found)));
 }
 
 /** Why a token is not active is told to operators alone. */

@@ -33,14 +33,15 @@ export function readActiveToken(
   const now = registry.nowSeconds();
 
   // what it says of itself decides whether this caller hears of it, before anything is looked up
-  const { claims, kid } = inspectToken(presented);
+  const inspected = inspectToken(presented);
+  const { claims, kid } = inspected;
   if (caller.kind === "api" && claims.aud !== caller.api.audience) refuse("token.audience", "it is for another api");
   if (caller.kind === "client" && claims.sub !== caller.asker.client.id) {
     refuse("token.subject", "it is another client's");
   }
 
   // it is ours: the very token on record or, because a record may be lost, one that we signed
-  const record = findIssuedToken(registry, presented);
+  const record = findIssuedToken(registry, presented, inspected);
   const keyFor = (name: string): ReturnType<typeof findSigningKey> => findSigningKey(registry, name);
   const { hashes } =
     record === undefined

@@ -28,10 +28,8 @@ export interface MailAddress {
   readonly address: string;
 }
 
-/** One address without anything that means something in a header or in SMTP, and without a display name. */
-// oxlint-disable-next-line no-control-regex
-const address =
-  /^[^\s\u0000-\u001f\u007f-\u009f@<>()[\]\\,;:"]{1,64}@[^\s\u0000-\u001f\u007f-\u009f@<>()\\,;"]{1,255}$/;
+/** One address without a display name and without anything that means something in a header or in SMTP. */
+const address = /^[^\s\p{C}@<>()[\]\\,;:"]{1,64}@[^\s\p{C}@<>()\\,;"]{1,255}$/u;
 
 /** Whether it is one mail address and nothing beside it. */
 export function isMailAddress(text: string): boolean {
@@ -66,8 +64,7 @@ export function readMailAddress(text: string): MailAddress {
   const match = /^(?<name>[^<>]*)<(?<address>[^<>]*)>$/.exec(text.trim());
   const name = (match?.groups?.["name"] ?? "").trim().replace(/^"(.*)"$/, "$1");
   const found = match?.groups?.["address"] ?? text.trim();
-  // oxlint-disable-next-line no-control-regex
-  if (!isMailAddress(found) || /[\u0000-\u001f\u007f-\u009f"\\]/.test(name)) {
+  if (!isMailAddress(found) || /[\p{C}"\\]/u.test(name)) {
     throw new TypeError("is no address like Postern <postern@example.com>");
   }
   return { name, address: found };

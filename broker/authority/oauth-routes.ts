@@ -12,6 +12,7 @@ import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { issueToken, type TokenAnswer } from "./issue.ts";
 import { quotaHeaders } from "./quota.ts";
+import { sendJson } from "./send-json.ts";
 
 /** Token types in JSON (RFC 6750, section 6.1.1; RFC 9200, section 5.8.4.2; RFC 9449, section 5). */
 const tokenTypeNames = { bearer: "Bearer", pop: "pop", dpop: "DPoP" } as const;
@@ -42,7 +43,7 @@ function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer
   const body = request.body as OauthBody;
   void reply.headers({ "cache-control": "no-store", pragma: "no-cache", ...quotaHeaders(given.quota) });
   if (body.wire === "cbor") return reply.type(ACE_CBOR).send(toCbor(given));
-  return reply.type(body.wire === "json" ? body.type : JSON_TYPE).send(Buffer.from(JSON.stringify(toJson(given))));
+  return sendJson(reply, body.wire === "json" ? body.type : JSON_TYPE, toJson(given));
 }
 
 function toCbor({ token, expiresInSeconds, tokenType, scope, namesProfile }: TokenAnswer): Buffer {

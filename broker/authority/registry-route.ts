@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { Registry } from "../registry/registry.ts";
 import type { Access, Principal } from "./access.ts";
 import type { AccountDesk } from "./account-desk.ts";
-import type { AccountSettings, AuthorityLimits } from "./context.ts";
+import type { AccountSettings, AuthorityLimits, BrokerAddresses } from "./context.ts";
 import type { answered, Answer, sent } from "./registry-bodies.ts";
 import { limit } from "./registry-fields.ts";
 
@@ -19,6 +19,7 @@ export interface RegistryContext {
   readonly limits: AuthorityLimits;
   readonly log: Logger;
   readonly ca: { readonly pin: string };
+  readonly brokers?: BrokerAddresses | undefined;
 }
 
 /** The same for one request. */
@@ -90,15 +91,8 @@ export const auditPage = z.strictObject({
     .optional(),
 });
 
-/** The query of the whole log, which goes forwards. */
-export const chainPage = z.strictObject({
-  limit: limit(500),
-  after: z
-    .string()
-    .regex(/^[0-9]{1,15}$/, "a whole number")
-    .transform(Number)
-    .optional(),
-});
+/** The query of the whole log, which goes forwards, and backwards with `before`. */
+export const chainPage = auditPage.extend({ limit: limit(500), after: auditPage.shape.before });
 
 type Page = z.output<typeof page>;
 type Sent<K extends keyof typeof sent> = z.output<(typeof sent)[K]>;

@@ -94,21 +94,31 @@ export function findRefusal(r: Registry, refusalId: string): AuditRecord | undef
   return row && toRecord(row);
 }
 
-/** A part of the chain, oldest first. */
+/** A part of the chain. */
 export interface ChainPart {
   readonly rows: readonly ChainedRow[];
   readonly more: boolean;
 }
 
-/** Rows after `after`, as many as are asked for or as fit into `bytes`, and at least one. */
+/**
+ * Rows after `after`, oldest first, or before `before`, newest first: as many as are asked for or as fit into `bytes`, and
+ * at least one.
+ */
 export function readChain(
   r: Registry,
-  asked: { readonly after: number; readonly limit: number; readonly bytes: number },
+  asked: {
+    readonly after?: number | undefined;
+    readonly before?: number | undefined;
+    readonly limit: number;
+    readonly bytes: number;
+  },
 ): ChainPart {
   const rows: ChainedRow[] = [];
+  const [where, from] =
+    asked.before === undefined ? ["> ? ORDER BY seq", asked.after ?? 0] : ["< ? ORDER BY seq DESC", asked.before];
   let left = asked.bytes;
-  const sql = `SELECT ${columns}, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?`;
-  for (const row of statement<AuditRow & { hash: Buffer | null }>(r.db, sql).iterate(asked.after, asked.limit + 1)) {
+  const sql = `SELECT ${columns}, hash FROM audit WHERE seq ${where} LIMIT ?`;
+  for (const row of statement<AuditRow & { hash: Buffer | null }>(r.db, sql).iterate(from, asked.limit + 1)) {
     left -= rowBytes + (row.facts?.length ?? 0);
     if (rows.length === asked.limit || (left < 0 && rows.length > 0)) return { rows, more: true };
     rows.push({ ...row, hash: row.hash?.toString("hex") ?? null });

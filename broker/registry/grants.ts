@@ -23,7 +23,7 @@ export function scopesFor(r: Registry, clientId: string, api: Api): readonly str
   const { project, name } = readClientId(clientId);
   if (project !== api.project) return [];
   return r.remember(`scopes ${clientId} ${api.name}`, () => {
-    const texts = statement<string>(r.db, held("scopes")).pluck().all(project, name, api.name) as string[];
+    const texts = statement<string>(r.db, held("scopes")).pluck().all(project, name, api.name);
     const allowed = new Set(texts.flatMap((text) => JSON.parse(text) as string[]));
     return api.scopes.filter((scope) => allowed.has(scope));
   });

@@ -113,8 +113,7 @@ export function recordIssued(r: Registry, token: IssuedToken): void {
 /**
  * The record of a token that was presented, in either spelling of a JWT and with either form of its signature. Nothing is
  * verified but that it is the very token on record, which was signed here. `inspected` is what `inspectToken` says of it, where
- * that is at hand. Throws `token.*`, `cose.*`, `cbor.*` for what is
- * no token.
+ * that is at hand. Throws `token.*`, `cose.*`, `cbor.*` for what is no token.
  */
 export function findIssuedToken(
   r: Registry,

@@ -94,7 +94,7 @@ export function listSecrets(r: Registry, owner: SecretOwner): SecretRecord[] {
 export function retireSecret(r: Registry, owner: SecretOwner, id: string, actor: string = ADMIN): void {
   r.change(() => {
     const row = readRows(r, owner).find((one) => one.id === id);
-    if (row === undefined) return refuse("registry.not-found", `no secret ${id.slice(0, 32)} of ${nameOwner(owner)}`);
+    if (row === undefined) refuse("registry.not-found", `no secret ${id.slice(0, 32)} of ${nameOwner(owner)}`);
     if (row.retired_at !== null) return;
     statement(r.db, `UPDATE secret SET retired_at = ? WHERE id = ?`).run(r.nowSeconds(), id);
     const facts = { secret: id };

@@ -9,6 +9,7 @@
  * beyond that is told to start again, also when the numbers have been reached once more.
  */
 import { randomBytes } from "node:crypto";
+import { Refusal } from "../../shared/refusal.ts";
 import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
@@ -54,6 +55,17 @@ export function beginRun(r: Registry): void {
 /** The run of this program on this registry: another after each start, also on a copy of the file. */
 export function currentRun(r: Registry): string {
   return runs.get(r)!;
+}
+
+/** Whether the disk takes a row: that of the present run, as it is. */
+export function isWritable(r: Registry): boolean {
+  try {
+    r.append(() => statement(r.db, `UPDATE run SET started_at = started_at WHERE id = ?`).run(currentRun(r)));
+    return true;
+  } catch (error) {
+    if (error instanceof Refusal && error.reason === "storage.failed") return false;
+    throw error;
+  }
 }
 
 /** What changed after the cursor, at most so much; from the beginning for a cursor that is none of ours. */

@@ -62,6 +62,29 @@ describe("anybody learns", () => {
     });
   });
 
+  test("how to ask about a token, and what is signed with", async () => {
+    const methods = ["tls_client_auth", "private_key_jwt", "client_secret_basic", "client_secret_post"];
+    expect(json(await at.call("/.well-known/oauth-authorization-server"))).toMatchObject({
+      introspection_endpoint: `${ISSUER}/introspect`,
+      introspection_endpoint_auth_methods_supported: methods,
+      introspection_endpoint_auth_signing_alg_values_supported: ["ES256"],
+      introspection_signing_alg_values_supported: ["ES256"],
+      dpop_signing_alg_values_supported: ["ES256"],
+      service_documentation: `${ISSUER}/docs`,
+    });
+  });
+
+  test("of nothing that is not there", async () => {
+    const metadata = json(await at.call("/.well-known/oauth-authorization-server"));
+    const urls = Object.values(metadata).filter((value) => typeof value === "string" && value.startsWith(`${ISSUER}/`));
+    expect(urls.length).toBeGreaterThan(6);
+    for (const url of urls as string[]) {
+      const { status } = await at.call(url.slice(ISSUER.length));
+      // who asks in another way than it wants, or is nobody, hears that
+      expect([url, [200, 401, 405].includes(status)]).toEqual([url, true]);
+    }
+  });
+
   test("the same keys under the same kids as JWK and as COSE_Key", async () => {
     const jwks = json(await at.call("/.well-known/jwks.json"))["keys"] as Record<string, unknown>[];
     const answer = await at.call("/.well-known/cose-keys");

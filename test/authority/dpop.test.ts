@@ -118,7 +118,7 @@ describe("a proof is good once", () => {
   test("of two at the same time one is", async () => {
     const proof = prover.prove();
     const answers = await Promise.all([ask(proof), ask(proof), ask(proof)]);
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 400, 400]);
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 400, 400]);
   });
 
   test("whoever sends it, and with either form of its signature", async () => {
@@ -157,7 +157,7 @@ describe("a proof is good once", () => {
       expect(rows()).toBe(7);
       at.clock.now = began + 242;
       const other = openProver(at.clock);
-      for (let count = 0; count < 20; count++) expect((await ask(other.prove())).status).toBe(200);
+      for (let count = 0; count < 64; count++) expect((await ask(other.prove())).status).toBe(200);
       expect(rows()).toBe(0);
     } finally {
       at.clock.now = began;

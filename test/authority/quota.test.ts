@@ -95,7 +95,7 @@ describe("failures", () => {
     now = T,
   ): unknown => {
     const error = thrown(() => failures.guard({ address, claimed }, now, work));
-    return error instanceof Refusal ? error.reason : error === undefined ? "proven" : String(error);
+    return error instanceof Refusal ? error.reason : error instanceof Error ? error.name : "proven";
   };
 
   test("as one client from one network close that to the right secret as well, and nothing else", () => {
@@ -153,7 +153,7 @@ describe("failures", () => {
     const fault = (): never => {
       throw new TypeError("a fault");
     };
-    for (let i = 0; i < 9; i++) expect(attempt(failures, ["192.0.2.1"], fault)).toBe("TypeError: a fault");
+    for (let i = 0; i < 9; i++) expect(attempt(failures, ["192.0.2.1"], fault)).toBe("TypeError");
     expect(attempt(failures, ["192.0.2.1"], prove)).toBe("proven");
   });
 });

@@ -106,9 +106,10 @@ describe("the admin key", () => {
     ["in another scheme", `Basic ${adminKey}`],
     ["without a scheme", adminKey],
     ["followed by something", `Bearer ${adminKey} x`],
-  ])("%s is refused, on every route and before anything is read", async (_, authorization) => {
+  ])("%s is refused, on every route that is not for anyone and before anything is read", async (_, authorization) => {
     const { ask, r } = serve();
-    for (const { method, path } of routes) {
+    for (const { method, path, access } of routes) {
+      if (access === "anyone") continue;
       const answer = await ask(method, path.replaceAll(/:[a-z]+/g, "x"), { slug: "farm" }, authorization);
       expect([path, answer.status, answer.body.reason]).toEqual([path, 401, "admin.key"]);
     }
@@ -348,12 +349,12 @@ describe("the OpenAPI document", () => {
     expect(described).toEqual(
       expect.arrayContaining(routes.map((r) => `${r.method} ${r.path.replaceAll(/:(\w+)/g, "{$1}")}`)),
     );
-    expect(described).toHaveLength(routes.length);
+    expect(new Set(described).size).toBe(described.length);
     for (const [, name] of JSON.stringify(body).matchAll(/#\/components\/schemas\/(\w+)/g)) {
       expect(body.components.schemas).toHaveProperty(name!);
     }
     const ids = [...JSON.stringify(body).matchAll(/"operationId":"([^"]+)"/g)].map(([, id]) => id);
-    expect(new Set(ids).size).toBe(routes.length);
+    expect(new Set(ids).size).toBe(described.length);
   });
 
   it("says what the routes ask for", async () => {

@@ -127,11 +127,109 @@ describe("a row for", () => {
       expect([(await ask(route, "farm", as)).status, served.reason()]).toEqual([403, "access.permission"]);
     }
     served.r.db.exec("DELETE FROM api_key");
-    if (!route.path.endsWith("/logout")) expect(isAtTheDoor(await ask(route, "farm", people.auditor.token))).toBe(false);
+    if (!route.path.endsWith("/logout"))
+      expect(isAtTheDoor(await ask(route, "farm", people.auditor.token))).toBe(false);
   });
 
   it.each(of("developer"))("every developer: %s", async (_, route) => {
     expect(isAtTheDoor(await ask(route, "farm", people.auditor.token))).toBe(false);
+  });
+});
+
+describe("a thing of another project, under one's own project, is one that is not there", () => {
+  /** Bodies that say nothing wrong, for rows that take one. */
+  const bodies: Readonly<Record<string, unknown>> = {
+    RoleContents: { scopes: ["read"] },
+    ClientChange: { enabled: false },
+    MemberChange: { role: "admin" },
+    NewSecret: {},
+    PublicKeys: { keys: [] },
+  };
+  const withNames = ofProjects.filter(([, { path }]) => /:(?!project)/.test(path));
+  let things: Awaited<ReturnType<typeof furnishBoth>>;
+
+  beforeAll(async () => {
+    things = await furnishBoth();
+  });
+
+  /** The same kinds of things in both projects, under other names. */
+  async function furnishBoth() {
+    const make = async (project: string, name: string) => {
+      const made = async (path: string, body: unknown): Promise<Record<string, string>> => {
+        const answer = await served.ask("POST", `/v1/projects/${project}${path}`, { body });
+        expect([path, answer.status]).toEqual([path, 201]);
+        return answer.body as Record<string, string>;
+      };
+      await made("/apis", { name: `${name}-api`, kind: "http", scopes: ["read"] });
+      await made("/roles", { name: `${name}-role`, api: `${name}-api`, scopes: ["read"] });
+      await made("/clients", { name: `${name}-client`, kind: "service" });
+      return {
+        "apis/:api": `${name}-api`,
+        "roles/:role": `${name}-role`,
+        "clients/:name": `${name}-client`,
+        "tickets/:id": (await made("/tickets", { client: `${name}-client` }))["id"]!,
+        "clients/:name/secrets/:id": (await made(`/clients/${name}-client/secrets`, {}))["id"]!,
+        "apis/:api/secrets/:id": (await made(`/apis/${name}-api/secrets`, {}))["id"]!,
+        "invitations/:id": (await made("/invitations", { email: `${name}@new.test`, role: "auditor" }))["id"]!,
+        "members/:id": (project === "farm" ? people.owner : people.outsider).id,
+      } as Readonly<Record<string, string>>;
+    };
+    return { farm: await make("farm", "own"), zoo: await make("zoo", "their") };
+  }
+
+  /** Fills what a path names: all but the last from one's own project. */
+  function fill(path: string, last: (place: string) => string | undefined): string {
+    const parts = path.replace("/v1/projects/:project/", "").split("/");
+    const end = parts.findLastIndex((part) => part.startsWith(":"));
+    const filled = parts.map((part, at) => {
+      if (!part.startsWith(":")) return part;
+      const place = parts.slice(0, at + 1).join("/");
+      const name = at === end ? last(place) : things.farm[place];
+      expect([place, typeof name]).toEqual([place, "string"]);
+      return name!;
+    });
+    return `/v1/projects/farm/${filled.join("/")}`;
+  }
+
+  it.each(withNames)("%s", async (_, { method, path, sends }) => {
+    const asked = { as: people.owner.token, ...(sends !== undefined && { body: bodies[sends] }) };
+    const before = served.r.db.prepare("SELECT count(*) FROM audit WHERE event <> 'request.refused'").pluck().get();
+    let name = "";
+    const foreign = await served.ask(
+      method,
+      fill(path, (place) => (name = things.zoo[place]!)),
+      asked,
+    );
+    const missing = await served.ask(
+      method,
+      fill(path, () => "x".repeat(name.length)),
+      asked,
+    );
+    expect([foreign.status, served.reason()]).toEqual([404, "registry.not-found"]);
+    const words = JSON.stringify(plain(foreign)).replaceAll(name, "x".repeat(name.length));
+    expect(words).toBe(JSON.stringify(plain(missing)));
+    const after = served.r.db.prepare("SELECT count(*) FROM audit WHERE event <> 'request.refused'").pluck().get();
+    expect(after).toBe(before);
+  });
+
+  it("and in the body of a wish to revoke", async () => {
+    const url = "/v1/projects/farm/revocations";
+    for (const [body, says] of [
+      [{ clients: ["zoo.their-client"] }, "no client zoo.their-client"],
+      [{ clients: ["zoo.none"] }, "no client zoo.none"],
+      [{ certificates: ["0b"] }, "no certificate 0b"],
+    ] as const) {
+      const answer = await served.ask("POST", url, { as: people.owner.token, body });
+      expect([answer.status, answer.body.detail]).toEqual([404, says]);
+    }
+  });
+
+  it("and one's own is found by the same requests", async () => {
+    for (const [, { method, path }] of withNames) {
+      if (method !== "GET") continue;
+      const url = fill(path, (place) => things.farm[place]);
+      expect([path, (await served.ask("GET", url, { as: people.auditor.token })).status]).toEqual([path, 200]);
+    }
   });
 });
 

@@ -1,5 +1,7 @@
 /** The list of revoked tokens as an api sees it that asks with a credential of its own: what is for its audience. */
+import { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openWaitingRooms } from "../../broker/authority/waiting-room.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { createSecret } from "../../broker/registry/secrets.ts";
@@ -104,6 +106,17 @@ describe("an api", () => {
     expect((await ask("", web, known)).status).toBe(304);
     revoke(at, ["a", "plant.pi", "plant.web"]);
     expect((await ask("", web, known)).status).toBe(200);
+  });
+
+  test("may wait in many processes, and takes no place of clients", async () => {
+    const rooms = openWaitingRooms(at.registry);
+    const wait = { requester: "plant/web", milliseconds: 60_000, socket: new Socket(), hasNews: () => false };
+    const held = Array.from({ length: 65 }, () => rooms.apis.enter(wait));
+    expect([held.slice(0, 64).includes(undefined), held[64]]).toEqual([false, undefined]);
+    const client = rooms.clients.enter(wait);
+    expect(client).toBeDefined();
+    rooms.close();
+    expect(new Set(await Promise.all([...held.slice(0, 64), client]))).toEqual(new Set(["closing"]));
   });
 
   test("is told nothing of keys, apis and clients", async () => {

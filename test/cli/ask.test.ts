@@ -53,6 +53,16 @@ describe("a line", () => {
     expect(terminal.modes).toEqual([true, false]);
   });
 
+  it("is not shown from before the question on", async () => {
+    terminal.setRawMode = (isRaw) => {
+      shown += isRaw ? "<" : ">";
+      return terminal;
+    };
+    terminal.write("secret\r");
+    await askUnseen("password: ");
+    expect(shown).toBe("<password: >\n");
+  });
+
   it("may come letter by letter, and a letter byte by byte", async () => {
     const asked = askUnseen("password: ");
     for (const byte of Buffer.from("grün\r")) terminal.write(Buffer.of(byte));

@@ -145,6 +145,13 @@ describe("the key of a command", () => {
       { url: one, issuer: one, ca: "CA of one" },
     ],
     ["of nobody: none of the folder", { data: "DATA" }, {}, "none", { url: one, issuer: one, ca: "CA of the folder" }],
+    [
+      "of another authority than the folder's: not that of the folder",
+      { url: two },
+      { POSTERN_DATA: "DATA" },
+      "any",
+      { url: two, key: bob.token },
+    ],
     ["of another authority: none", { url: "https://three.example" }, {}, "any", { url: "https://three.example" }],
     ["with the CA of the login, for whatever key", { url: one, key: "k" }, {}, "any", { key: "k", ca: "CA of one" }],
   ])("is %s", async (_name, options, variables, wanted, found) => {

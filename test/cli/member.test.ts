@@ -229,18 +229,18 @@ describe("with a mail server", () => {
       },
     );
     try {
-      const environment = { POSTERN_PASSWORD: PASSWORD };
       const arrived = once(server, "mail");
+      const environment = { POSTERN_PASSWORD: PASSWORD };
       await installation.run("developer register eve@example.com", { environment });
       await arrived;
-      expect(texts).toEqual([expect.stringMatching(/^postern@example\.org\neve@example\.com\n/)]);
-      const code = /^Your code is (\S+?)\r?$/m.exec(texts[0]!)![1]!;
-      await installation.close();
-      expect(lines.join("")).toContain("mail sent");
-      expect(lines.join("")).not.toContain(code);
-      expect(lines.join("")).not.toContain("eve@example.com");
     } finally {
+      await installation.close();
       server.close();
     }
+    expect(texts).toEqual([expect.stringMatching(/^postern@example\.org\neve@example\.com\n/)]);
+    const code = /^Your code is (\S+?)\r?$/m.exec(texts[0]!)![1]!;
+    expect(lines.join("")).toContain("mail sent");
+    expect(lines.join("")).not.toContain(code);
+    expect(lines.join("")).not.toContain("eve@example.com");
   });
 });

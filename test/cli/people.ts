@@ -62,7 +62,7 @@ export async function openPlace(accounts: PosternOptions["accounts"] = { registr
     const json: Person["json"] = async (line, options) => {
       const { exitCode, stdout, stderr } = await run(`${line} --json`, options);
       if (exitCode !== 0) throw new Error(stderr);
-      return JSON.parse(stdout) as Json;
+      return JSON.parse(stdout);
     };
     return {
       email,

@@ -17,7 +17,7 @@ const file = (name: string): string => join(installation.dir, name);
 
 beforeAll(async () => {
   installation = await openInstallation();
-  const { json } = installation;
+  const json = (line: string): Promise<Json> => installation.json(line);
   await json("project create acme");
   await json("api create orders --project acme --kind http --scopes read,write,admin");
   await json("api create open --project acme --kind http --scopes read,write --bearer");
@@ -33,8 +33,12 @@ beforeAll(async () => {
     writeFileSync(file(`${name}.pem`), key.export({ type: "pkcs8", format: "pem" }));
     writeFileSync(file(`${name}.jwk`), JSON.stringify({ ...key.export({ format: "jwk" }), kid: "k", alg: "ES256" }));
   }
-  const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
-  writeFileSync(file("rsa.pem"), rsa.export({ type: "pkcs8", format: "pem" }));
+  const rsa = generateKeyPairSync("rsa", {
+    modulusLength: 2048,
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+    publicKeyEncoding: { type: "spki", format: "pem" },
+  });
+  writeFileSync(file("rsa.pem"), rsa.privateKey);
   writeFileSync(file("public.jwk"), JSON.stringify(toJwk(readPublicKey(keys.client))));
   writeFileSync(file("not-a-key"), `{"d": "${secret}"`);
   const { ticket } = await json("ticket create --client acme.till");
@@ -121,8 +125,8 @@ describe("postern token get", () => {
     ["--key-file {missing.pem}", /^\S+missing\.pem cannot be read \(ENOENT\)$/],
     ["--key-file {public.jwk}", /^\S+public\.jwk holds no private key, neither in PEM nor as a JWK$/],
     ["--key-file {not-a-key}", /^\S+not-a-key holds no private key, neither in PEM nor as a JWK$/],
-    ["--key-file {rsa.pem}", /^rsa \(key\.type\)$/],
-    ["--secret SECRET --dpop-key {rsa.pem}", /^rsa \(key\.type\)$/],
+    ["--key-file {rsa.pem}", /^\S+rsa\.pem holds a private key that is not on P-256$/],
+    ["--secret SECRET --dpop-key {rsa.pem}", /^\S+rsa\.pem holds a private key that is not on P-256$/],
     ["--key-file {till/key.pem} --cert {missing.pem}", /^\S+missing\.pem cannot be read \(ENOENT\)$/],
   ])("fails with %s", async (flags, why) => {
     const line = `token get --client acme.web ${inFolder(flags).replace("SECRET", secret)}`;

@@ -66,6 +66,9 @@ describe("wrong usage is one line and exit code 2", () => {
       "agent publish t --qos 3",
       "postern: agent publish: option '--qos <n>' argument '3' is invalid. QoS is 0, 1 or 2.",
     ],
+    ["login a b", "postern: login: too many arguments for 'login'. Expected 1 argument but got 2."],
+    ["login a@b.example --password secret", "postern: login: unknown option '--password'"],
+    ["developer confirm a@b.example", "postern: developer confirm: missing required argument 'code'"],
     ["agent subscribe", "postern: agent subscribe: missing required argument 'filter'"],
   ])("postern %s", async (line, stderr) => {
     expect(await postern(line.split(" "))).toEqual({ stdout: "", stderr: `${stderr}\n`, exitCode: 2 });
@@ -126,6 +129,8 @@ describe("help is exit code 0", () => {
     ["api create --help", "Usage: postern api create [options] <name>"],
     ["help agent", "Usage: postern agent [options] [command]"],
     ["up --help", "Usage: postern up [options]"],
+    ["login --help", "Usage: postern login [options] [email]"],
+    ["member invite --help", "Usage: postern member invite [options] <email>"],
   ])("postern %s", async (line, first) => {
     const { stdout, stderr, exitCode } = await postern(line.split(" "));
     expect({ first: stdout.split("\n")[0], stderr, exitCode }).toEqual({ first, stderr: "", exitCode: 0 });
@@ -133,7 +138,20 @@ describe("help is exit code 0", () => {
 
   it("names every noun", async () => {
     const { stdout } = await postern(["--help"]);
-    for (const noun of ["up", "project", "api", "role", "client", "ticket", "token", "cert", "key", "agent"]) {
+    const others = ["login", "logout", "developer", "apikey", "member", "invitation"];
+    for (const noun of [
+      "up",
+      ...others,
+      "project",
+      "api",
+      "role",
+      "client",
+      "ticket",
+      "token",
+      "cert",
+      "key",
+      "agent",
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${noun} `, "m"));
     }
   });

@@ -9,6 +9,7 @@ import { encode } from "../../shared/cbor.ts";
 import { toCoseKey, toJwk } from "../../shared/cose-key.ts";
 import { toBeSigned } from "../../shared/cose.ts";
 import { readCwt } from "../../shared/cwt.ts";
+import { DPOP_LEEWAY_SECONDS } from "../../shared/dpop.ts";
 import type { Signer } from "../../shared/es256.ts";
 import { meanings, type OauthError } from "../../shared/refusal.ts";
 import { encodeScope, encodeScopeText, parsePermission } from "../../shared/scope.ts";
@@ -30,6 +31,8 @@ import {
   ticket,
 } from "./protocol-example.ts";
 import { authzInfoDump, connacks, connectDump, newsOf, newsPacketDump, subacks } from "./protocol-packets.ts";
+import { httpBlocks } from "./protocol-http.ts";
+import { introspectionBlocks } from "./protocol-introspection.ts";
 import { trlBlocks } from "./protocol-trl.ts";
 import { cwtShape, errorShape, grantShape, requestShape, responseShape, uncompressedShape } from "./protocol-shapes.ts";
 
@@ -109,7 +112,9 @@ export function computeBlocks(): Map<string, string> {
     ["suback", subacks()],
     ["reasons", reasons()],
     ["limits", limits()],
+    ...httpBlocks(describeJwt),
     ...trlBlocks(),
+    ...introspectionBlocks(describeJwt),
   ]);
 }
 
@@ -186,6 +191,7 @@ function limits(): string {
     ["HTTP connection on which nothing moves", authorityLimits.silenceMs, "ms"],
     ["device certificate", authorityLimits.certificateDays, "days"],
     ["assertion, life", authorityLimits.assertionSeconds, "s"],
+    ["DPoP proof, from our time either way", DPOP_LEEWAY_SECONDS, "s"],
   ];
   return rows.map(([what, value, unit]) => `${what.padEnd(46)} ${String(value).padStart(7)} ${unit}`).join("\n");
 }

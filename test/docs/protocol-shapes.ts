@@ -56,4 +56,14 @@ export const responseShape: Shape = {
     "38": { says: "ace_profile: mqtt_tls" },
   },
 };
+export const introspectionShape: Shape = {
+  map: {
+    ...claimsShape.map,
+    "10": { says: "active" },
+    "24": { says: "client_id" },
+    "34": { says: "token_type: 2 pop, 1 bearer" },
+    "-65538": { says: "time at the authority" },
+    "-65539": { says: "expires_in" },
+  },
+};
 export const errorShape: Shape = { map: { "30": { says: "error" }, "31": { says: "error_description" } } };

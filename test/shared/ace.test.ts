@@ -205,7 +205,7 @@ describe("refusals", () => {
   });
 
   test("every reason is a 4xx but those that are no fault of the peer", () => {
-    const ours = new Set(["trust.stale", "storage.failed", "internal"]);
+    const ours = new Set(["trust.stale", "authority.unreachable", "storage.failed", "internal"]);
     for (const [reason, { http }] of Object.entries(meanings)) {
       expect([reason, http >= 400 && http < 500]).toEqual([reason, !ours.has(reason)]);
     }

@@ -144,7 +144,7 @@ describe("refuses a proof", () => {
   test("never with anything but a refusal, whatever the text", () => {
     const good = proofOf();
     const mutated = fc
-      .tuple(fc.nat(good.length - 1), fc.constantFrom(..."Aa0._-{} "))
+      .tuple(fc.nat(good.length - 1), fc.constantFrom("A", "a", "0", ".", "_", "-", "{", " "))
       .map(([at, character]) => good.slice(0, at) + character + good.slice(at + 1));
     fc.assert(
       fc.property(fc.oneof(mutated, fc.string({ maxLength: 300 })), (text) => {

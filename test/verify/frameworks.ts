@@ -28,7 +28,7 @@ declare module "fastify" {
 /** A provider that runs. */
 export interface Provider {
   readonly port: number;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** What a route says of its caller. */
@@ -62,10 +62,8 @@ export const frameworks: Readonly<Record<string, (verifier: Verifier) => Promise
 
   async fastify(verifier) {
     const app = fastify();
-    app.addContentTypeParser(
-      "application/x-www-form-urlencoded",
-      { parseAs: "string" },
-      (_request, body, done) => void done(null, Object.fromEntries(new URLSearchParams(body as string))),
+    app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) =>
+      done(null, Object.fromEntries(new URLSearchParams(body as string))),
     );
     app.get("/v/things", { onRequest: protectFastify(verifier, { scopes: ["read"] }) }, (request) => {
       return told(request.principal);

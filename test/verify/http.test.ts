@@ -124,7 +124,13 @@ const rows: Row[] = [
     "invalid_token",
     "token.key-unknown",
   ],
-  ["a token of 5 KiB", () => ({ fields: bearer(`a.${"a".repeat(5 * 1024)}.a`) }), 401, "invalid_token", "token.too-large"],
+  [
+    "a token of 5 KiB",
+    () => ({ fields: bearer(`a.${"a".repeat(5 * 1024)}.a`) }),
+    401,
+    "invalid_token",
+    "token.too-large",
+  ],
   ["a token of 8 KiB", () => ({ fields: bearer("a".repeat(8 * 1024)) }), 401, "invalid_token", "token.too-large"],
   ["alg none", () => ({ fields: bearer(forge({ alg: "none" }, () => "")) }), 401, "invalid_token", "token.algorithm"],
   ["HS256 with the public key", () => ({ fields: bearer(withHmac()) }), 401, "invalid_token", "token.algorithm"],
@@ -259,7 +265,9 @@ describe.each(Object.keys(frameworks))("%s", (framework) => {
       { client: "plant.board", scopes: ["read", "write"], verifiedBy: "keys" },
     ]);
     expect((await send(provider.port, "/v/things", [["AUTHORIZATION", `bEARER  ${room.mint()}`]])).status).toBe(200);
-    expect((await send(provider.port, "/v/things", [...bearer(room.mint()), ["content-type", "text/plain"]], "x")).status).toBe(200);
+    expect(
+      (await send(provider.port, "/v/things", [...bearer(room.mint()), ["content-type", "text/plain"]], "x")).status,
+    ).toBe(200);
   });
 
   test("asks for credentials where there are none, without an error", async () => {
@@ -284,7 +292,7 @@ describe.each(Object.keys(frameworks))("%s", (framework) => {
     }
   });
 
-  test.each(rows)("refuses %s", async (_name, make, status, error, why, scheme = undefined) => {
+  test.each(rows)("refuses %s", async (_name, make, status, error, why, scheme) => {
     const { fields, target = "/v/things", body } = make();
     const answer = await send(provider.port, target, fields, body);
     const isJoined = framework === "hono" && why === "request.malformed";

@@ -68,9 +68,9 @@ describe("a token is let in", () => {
 describe("a token is refused", () => {
   const payload = () => toJwtClaims(room.claims());
   const signed = (header: object): string => {
-    const { kid, sign } = room.issuer.signer;
-    const text = `${part({ alg: "ES256", typ: "at+jwt", kid, ...header })}.${part(payload())}`;
-    return `${text}.${toBase64url(sign(Buffer.from(text)))}`;
+    const { signer } = room.issuer;
+    const text = `${part({ alg: "ES256", typ: "at+jwt", kid: signer.kid, ...header })}.${part(payload())}`;
+    return `${text}.${toBase64url(signer.sign(Buffer.from(text)))}`;
   };
   const withHmac = (): string => {
     const pem = room.issuer.signer.publicKey.keyObject.export({ type: "spki", format: "pem" });
@@ -190,6 +190,7 @@ test("what is wrong with the options is said at once", async () => {
     [{ scopes: { write: "introspect" } }, "mode introspect needs the credential"],
     [{ mode: "introspect", credential: { id: "tele", secret: "s" } }, "mode introspect needs the credential"],
     [{ mode: "feed", credential: { id: "plant/tele", secret: "" } }, "mode feed needs the credential"],
+    [{ credential: { id: "plant/tele", secret: undefined } }, "mode feed needs the credential"],
     [{ mode: "never" as "local" }, "there is no mode never"],
     [{ maxStalenessSeconds: 2 }, "maxStalenessSeconds is not a number from 3 on"],
     [{ whenUnreachable: { lastKnownGoodSeconds: Number.NaN } }, "lastKnownGoodSeconds is not a number"],

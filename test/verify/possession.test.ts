@@ -1,7 +1,7 @@
 /** Who brings a bound token must hold what it is bound to: every way to fail at that. */
 import { createHash, X509Certificate } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readPublicKey, jwkThumbprint } from "../../shared/cose-key.ts";
+import { jwkThumbprint, readPublicKey, type PublicKey } from "../../shared/cose-key.ts";
 import type { Confirmation } from "../../shared/claims.ts";
 import { signJwt } from "../../shared/jwt.ts";
 import type { Verifier, VerifyRequest } from "../../verify/index.ts";
@@ -14,7 +14,7 @@ const signer = makeSigner();
 const stranger = makeSigner();
 let der: Uint8Array;
 let otherDer: Uint8Array;
-let certificateKey: Confirmation;
+let certificateKey: Extract<Confirmation, { kind: "key" }>;
 beforeAll(async () => {
   room = await openRoom();
   verifier = await room.open();
@@ -101,9 +101,12 @@ describe("a token for a certificate", () => {
 
 describe("a token for a key", () => {
   test("is let in with a certificate of that key, or with a DPoP proof by it", async () => {
-    await verifier.verify(room.mint({ cnf: certificateKey }), { certificate: der });
+    const boundTo = (key: PublicKey) => ({ kind: "key", thumbprint: jwkThumbprint(key) });
+    const byCertificate = await verifier.verify(room.mint({ cnf: certificateKey }), { certificate: der });
+    expect(byCertificate.boundTo).toEqual(boundTo(certificateKey.key));
     const token = room.mint({ cnf: { kind: "key", key: signer.publicKey } });
-    await verifier.verify(token, { ...request, dpop: room.prove(signer, token) });
+    const byProof = await verifier.verify(token, { ...request, dpop: room.prove(signer, token) });
+    expect(byProof.boundTo).toEqual(boundTo(signer.publicKey));
   });
 
   const rows: [string, (token: string) => VerifyRequest, string][] = [

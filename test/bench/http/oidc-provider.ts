@@ -45,7 +45,7 @@ function configure(dataDir: string): Configuration {
       {
         ...common,
         client_id: KEY_CLIENT,
-        jwks: { keys: [jwk as unknown as JWK] },
+        jwks: { keys: [jwk] },
         token_endpoint_auth_method: "private_key_jwt",
         token_endpoint_auth_signing_alg: "ES256",
       },

@@ -1,0 +1,34 @@
+/**
+ * Hashes of passwords that cost nothing, and a count of those that were made with what they would have cost. For
+ * `vi.mock("node:crypto", …)`, which has to stand in the test itself.
+ */
+import type { BinaryLike, ScryptOptions } from "node:crypto";
+
+type Crypto = typeof import("node:crypto");
+
+/** One hash. */
+export interface ScryptCall {
+  readonly N: number | undefined;
+  readonly r: number | undefined;
+  readonly p: number | undefined;
+}
+
+/** Those that were made. */
+export const scryptCalls: ScryptCall[] = [];
+
+/** What a hash of the standard cost is called with. */
+export const standardCall: ScryptCall = { N: 2 ** 15, r: 8, p: 3 };
+
+export function cheapen(crypto: Crypto): Crypto {
+  const scrypt = (
+    password: BinaryLike,
+    salt: BinaryLike,
+    length: number,
+    { N, r, p }: ScryptOptions,
+    done: (error: Error | null, key: Buffer) => void,
+  ): void => {
+    scryptCalls.push({ N, r, p });
+    crypto.scrypt(password, salt, length, { N: 2, r: 8, p: 1 }, done);
+  };
+  return { ...crypto, scrypt: scrypt as Crypto["scrypt"] };
+}
