@@ -20,6 +20,16 @@ export interface PosternLimits extends EngineLimits, GateLimits {
   readonly clientFailuresPerMinute: number;
   /** The same of all at one address. */
   readonly addressFailuresPerMinute: number;
+  /** Wrong passwords and codes of one account in a quarter of an hour. */
+  readonly accountFailures: number;
+  /** The same of all accounts that are tried from one address. */
+  readonly accountFailuresPerAddress: number;
+  /** Accounts and codes that are asked for from one address, and invitations of one developer. */
+  readonly accountWishesPerHour: number;
+  /** Mails of one kind to one address. */
+  readonly mailsPerHour: number;
+  /** Hashes of passwords that wait for their turn. */
+  readonly hashesWaiting: number;
 }
 
 /** What applies where nothing else is set. */
@@ -30,6 +40,11 @@ export const defaultLimits: PosternLimits = {
   tokensPerMinute: authorityLimits.tokensPerMinute,
   clientFailuresPerMinute: authorityLimits.clientFailuresPerMinute,
   addressFailuresPerMinute: authorityLimits.addressFailuresPerMinute,
+  accountFailures: authorityLimits.accountFailures,
+  accountFailuresPerAddress: authorityLimits.accountFailuresPerAddress,
+  accountWishesPerHour: authorityLimits.accountWishesPerHour,
+  mailsPerHour: authorityLimits.mailsPerHour,
+  hashesWaiting: authorityLimits.hashesWaiting,
 };
 
 const million = 1_000_000;
@@ -91,11 +106,28 @@ export const highestLimits: Readonly<Record<keyof PosternLimits, number>> = {
   tokensPerMinute: 100 * million,
   clientFailuresPerMinute: million,
   addressFailuresPerMinute: 100 * million,
+  accountFailures: million,
+  accountFailuresPerAddress: million,
+  accountWishesPerHour: million,
+  mailsPerHour: million,
+  hashesWaiting: 10_000,
 };
 
 /** Those of the authority, as it calls them; what is not among them it has of its own. */
 export function authorityLimitsOf(limits: PosternLimits): Partial<AuthorityLimits> {
   const { httpBodyBytes: bodyBytes, tokenBytes, tokensPerMinute } = limits;
   const { clientFailuresPerMinute, addressFailuresPerMinute } = limits;
-  return { bodyBytes, tokenBytes, tokensPerMinute, clientFailuresPerMinute, addressFailuresPerMinute };
+  const { accountFailures, accountFailuresPerAddress, accountWishesPerHour, mailsPerHour, hashesWaiting } = limits;
+  return {
+    bodyBytes,
+    tokenBytes,
+    tokensPerMinute,
+    clientFailuresPerMinute,
+    addressFailuresPerMinute,
+    accountFailures,
+    accountFailuresPerAddress,
+    accountWishesPerHour,
+    mailsPerHour,
+    hashesWaiting,
+  };
 }

@@ -151,7 +151,13 @@ export function readAnswer(response: HttpsResponse): unknown {
     fields.length > 0 ? fields.map(describeField).join(", ") : (problem["detail"] ?? problem["error_description"]),
   ].filter((part): part is string => typeof part === "string" && part !== "");
   const why = says.length === 0 ? `HTTP ${response.status}` : says.join(": ");
-  throw new AdminFailure(response.status, why + sayWhen(response));
+  throw new AdminFailure(response.status, why + sayId(response.status, problem["id"]) + sayWhen(response));
+}
+
+/** What `postern explain` takes, where the line itself does not say what is wrong. */
+function sayId(status: number, id: unknown): string {
+  const isVague = status === 401 || status === 403 || status >= 500;
+  return isVague && typeof id === "string" ? ` (id ${id})` : "";
 }
 
 /** When to come back (RFC 6585, section 4). */

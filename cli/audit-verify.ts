@@ -48,11 +48,11 @@ export async function* readExport(file: string): AsyncGenerator<ChainedRow | und
         start = at + 1;
       }
       rest = rest.subarray(start);
-      if (rest.length > longestLine) return yield undefined;
+      if (rest.length > longestLine) break;
     }
   } catch (error) {
-    return fail(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown error"})`);
+    fail(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown error"})`);
   }
-  // the end of the last line was not written
+  // a line without its end, or without any
   if (rest.length > 0) yield undefined;
 }

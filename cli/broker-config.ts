@@ -28,7 +28,15 @@ const duration = z.string().transform((text, context): number => {
   }
 });
 
-const { [toLimitName("httpBodyBytes")]: _, ...ofBrokers } = limitFields();
+/** What only an authority has a use for. */
+const ofAuthorities = [
+  "httpBodyBytes",
+  "tokensPerMinute",
+  "clientFailuresPerMinute",
+  "addressFailuresPerMinute",
+] as const;
+const notOfBrokers: ReadonlySet<string> = new Set(ofAuthorities.map(toLimitName));
+const ofBrokers = Object.fromEntries(Object.entries(limitFields()).filter(([name]) => !notOfBrokers.has(name)));
 
 const fileSchema = z.strictObject({
   ...commonFields,

@@ -29,6 +29,7 @@ interface Api {
   readonly kind: string;
   readonly audience: string;
   readonly ttl_seconds: number;
+  readonly bearer: boolean;
 }
 
 interface Role {
@@ -109,7 +110,12 @@ export function flowChecks(admin: AdminClient, subject: Subject, status: () => S
   let apis: Api[] = [];
   let roles: Role[] = [];
   let client: Client | undefined;
+  /** The flags by which the client proves itself to `postern token get`. */
+  let proof: string;
   const names = (): string[] => apis.map(({ name }) => name);
+  /** Those on which the client has a role. */
+  const usable = (): Api[] =>
+    apis.filter(({ name }) => roles.some((role) => role.api === name && client?.roles.includes(role.name) === true));
   const rolesOf = (): Role[] => roles.filter((role) => names().includes(role.api));
 
   return [
@@ -175,11 +181,15 @@ export function flowChecks(admin: AdminClient, subject: Subject, status: () => S
     },
     {
       check: "credential",
-      run: () => (client === undefined ? unseen("none was named") : credential(admin, base, client, status().time)),
+      run: () =>
+        client === undefined
+          ? unseen("none was named")
+          : credential(admin, base, client, status().time, (flags) => (proof = flags)),
     },
     {
       check: "token",
-      run: () => (client === undefined ? unseen("none was named") : token(admin, base, client, apis, status().time)),
+      run: () =>
+        client === undefined ? unseen("none was named") : token(admin, base, client, usable(), status().time, proof),
     },
   ];
 }
@@ -191,16 +201,24 @@ async function anyProject(admin: AdminClient): Promise<Finding> {
 }
 
 /** A device has a certificate or a ticket for one, others a secret or a key; any of them will do. */
-async function credential(admin: AdminClient, base: string, { id, kind }: Client, now: number): Promise<Finding> {
+async function credential(
+  admin: AdminClient,
+  base: string,
+  { id, kind }: Client,
+  now: number,
+  learn: (flags: string) => void,
+): Promise<Finding> {
   const [project, name] = id.split(".") as [string, string];
   const ofClient = `${base}${route`/clients/${name}`}`;
   const certificates = await admin.list<{ status: string; not_after: number }>(
     `${base}${route`/certificates?client=${id}`}`,
   );
   const certificate = certificates.find(({ status, not_after }) => status === "good" && not_after > now);
+  learn("--key-file <file>");
   if (certificate !== undefined) return good(`a certificate until ${formatTime(certificate.not_after)}`);
   const keys = await admin.list<unknown>(`${ofClient}/keys`);
   if (keys.length > 0) return good(`${keys.length} public ${keys.length === 1 ? "key" : "keys"}`);
+  learn("--secret <secret>");
   const secrets = await admin.list<Secret>(`${ofClient}/secrets`);
   const secret = secrets.find(({ status }) => status === "valid");
   if (secret !== undefined) return good(`secret ${secret.id}`);
@@ -213,7 +231,7 @@ async function credential(admin: AdminClient, base: string, { id, kind }: Client
     revoked: boolean;
   }>(`${base}/tickets`);
   const ticket = tickets.find(
-    (one) => one.client === name && !one.revoked && one.used < one.uses && one.expires_at > now,
+    (one) => one.client === id && !one.revoked && one.used < one.uses && one.expires_at > now,
   );
   if (ticket !== undefined) return good(`ticket ${ticket.id}, which waits to be used by postern agent enrol`);
   const had =
@@ -236,6 +254,7 @@ async function token(
   client: Client,
   apis: readonly Api[],
   now: number,
+  proof: string,
 ): Promise<Finding> {
   interface Entry {
     readonly at: number;
@@ -254,16 +273,17 @@ async function token(
     if (!api) continue;
     const end = at + api.ttl_seconds;
     if (end > now) return good(`one for ${api.audience} until ${formatTime(end)}`);
-    return missing(`its newest one expired at ${formatTime(end)}`, getToken(client, api));
+    return missing(`its newest one expired at ${formatTime(end)}`, getToken(client, api, proof));
   }
   return missing(
     `${client.id} has got no token for ${formatList(apis.map(({ audience }) => audience))}`,
-    getToken(client, apis[0]!),
+    getToken(client, apis[0]!, proof),
   );
 }
 
-function getToken({ id, kind }: Client, { audience }: Api): string {
-  return kind === "device"
-    ? `postern agent token --audience ${audience}`
-    : `postern token get --client ${id} --audience ${audience}`;
+function getToken({ id, kind }: Client, { name, audience, bearer }: Api, proof: string): string {
+  if (kind === "device") return `postern agent token --api ${name}`;
+  // a secret proves no key that the token could be bound to
+  const binding = bearer || !proof.startsWith("--secret") ? "" : " --dpop-key <file>";
+  return `postern token get --client ${id} --audience ${audience} ${proof}${binding}`;
 }

@@ -58,7 +58,7 @@ async function getAsClient(options: GetOptions, globals: GlobalOptions): Promise
   const proof = await readProof(options);
   const dpop = await readDpopKey(options);
   const scope = options.scope && (await readWish(options.scope));
-  const { url, issuer, ca } = await findAccess(globals);
+  const { url, issuer, ca } = await findAccess(globals, process.env, "none");
   const { askToken } = await import("./ask-token.ts");
   return askToken({
     url,

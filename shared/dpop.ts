@@ -74,7 +74,6 @@ export function readDpopProof(text: string): DpopProof {
 export function assertDpop(proof: DpopProof, request: DpopRequest & { readonly leewaySeconds?: number }): void {
   const { method, url, nowSeconds, accessToken, leewaySeconds = DPOP_LEEWAY_SECONDS } = request;
   if (proof.htm !== method) refuse("dpop.method", "htm is not the method of the request");
-  if (/[?#]/.test(proof.htu)) refuse("dpop.url", "htu has a query or a fragment");
   const address = normalise(withoutQuery(url));
   if (address === undefined || normalise(proof.htu) !== address) refuse("dpop.url", "htu is not the address asked");
   if (Math.abs(nowSeconds - proof.iat) > leewaySeconds) {
@@ -128,13 +127,11 @@ function withoutQuery(url: string): string {
   return url.split(/[?#]/, 1)[0]!;
 }
 
-/** Of an http(s) address, one spelling (RFC 3986, sections 6.2.2 and 6.2.3); of what is none, undefined. */
+/** Of an address, one spelling (RFC 3986, sections 6.2.2 and 6.2.3); of what is none, undefined. */
 function normalise(address: string): string | undefined {
   if (!URL.canParse(address)) return undefined;
-  // lower-case scheme and host, no default port, no dot segments
-  const { protocol, href } = new URL(address);
-  if (protocol !== "https:" && protocol !== "http:") return undefined;
-  return href.replace(/%[0-9a-f]{2}/gi, (encoded) => {
+  // lower-case scheme and host, no default port, no dot segments; a query stays what it is, so that an htu with one never fits
+  return new URL(address).href.replace(/%[0-9a-f]{2}/gi, (encoded) => {
     const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16));
     return /[\w.~-]/.test(character) ? character : encoded.toUpperCase();
   });

@@ -27,12 +27,15 @@ export interface ScopeLimits extends Pick<DecodeOptions, "maxBytes" | "maxItems"
 
 const placeholders: ReadonlySet<string> = new Set(["${client}", "${name}", "${project}"]);
 const maxGrants = 256;
+/** What roles come to is the same list for each token, until it changes and is another one. */
+const encoded = new WeakMap<readonly Grant[], Uint8Array>();
+const encodedTexts = new WeakMap<readonly Grant[], string>();
 /** A `scope-token` of RFC 6749, section 3.3. */
 const scopeName = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 /** The CBOR form: what stands in the scope claim of a CWT. */
 export function encodeScope(grants: readonly Grant[]): Uint8Array {
-  return encode(toAif(grants));
+  return remember(encoded, grants, () => encode(toAif(grants)));
 }
 
 /** Reads the CBOR form, of at most 256 grants unless told otherwise. Throws `token.scope`. */
@@ -46,7 +49,7 @@ export function decodeScope(bytes: Uint8Array, limits: ScopeLimits = {}): Grant[
 
 /** The text form: base64url of the JSON array, what stands in the scope claim of a JWT. */
 export function encodeScopeText(grants: readonly Grant[]): string {
-  return toBase64url(Buffer.from(JSON.stringify(toAif(grants))));
+  return remember(encodedTexts, grants, () => toBase64url(Buffer.from(JSON.stringify(toAif(grants)))));
 }
 
 /** Reads the text form. Throws `token.scope`. */
@@ -198,4 +201,10 @@ function fromAif(value: Cbor, most = maxGrants): Grant[] {
     assertTopicFilter(filter);
     return { filter, pub: permissions.includes("pub"), sub: permissions.includes("sub") };
   });
+}
+
+function remember<T>(known: WeakMap<readonly Grant[], T>, grants: readonly Grant[], encodeNow: () => T): T {
+  let found = known.get(grants);
+  if (found === undefined) known.set(grants, (found = encodeNow()));
+  return found;
 }

@@ -22,6 +22,8 @@ export interface Asking {
   /** How long the authority was asked to hold its answer. */
   readonly heldSeconds?: number | undefined;
   readonly maxBytes: number;
+  /** How long the body may take once its header is there; default: as long as an answer may. */
+  readonly bodyMilliseconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,7 +52,6 @@ export interface Authority {
 
 const wellKnown = "/.well-known/oauth-authorization-server";
 const metadataBytes = 64 * 1024;
-const bodyMilliseconds = 30_000;
 
 type Metadata = Readonly<Record<string, unknown>>;
 
@@ -64,7 +65,7 @@ export function openAuthority(settings: Settings): Authority {
   let failures = 0;
 
   const fetch = async (url: URL, asking: Asking): Promise<Fetched> => {
-    const { headers, body, heldSeconds = 0, maxBytes, signal } = asking;
+    const { headers, body, heldSeconds = 0, maxBytes, bodyMilliseconds = answerMilliseconds, signal } = asking;
     const limits = { answerMilliseconds: answerMilliseconds + heldSeconds * 1000, bodyMilliseconds, maxBytes };
     const authorization = asking.isAuthenticated === true ? { authorization: basic(credential!) } : undefined;
     const options = { ...limits, headers: { ...headers, ...authorization }, body, signal };

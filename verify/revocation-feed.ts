@@ -33,6 +33,7 @@ const { everythingSeconds, firstRetryMilliseconds, longestRetryMilliseconds, max
 const leastMilliseconds = 200;
 const longestWaitSeconds = 25;
 const listBytes = 64 * 1024 * 1024;
+const listMilliseconds = 30_000;
 /** What left the list counts for so long yet, for clocks that differ. */
 const keptSeconds = 300;
 /** An authority that was restored from a backup has forgotten what this list knows: that counts for so long. */
@@ -120,6 +121,7 @@ class Follower implements RevocationFeed {
       isAuthenticated: true,
       heldSeconds,
       maxBytes: listBytes,
+      bodyMilliseconds: listMilliseconds,
       signal,
     };
     const answer = await this.#authority.ask("trl_endpoint", asking, readAnswer);

@@ -7,21 +7,21 @@ import { readEmail, type Developer } from "../registry/developers.ts";
 import type { Invitation } from "../registry/invitations.ts";
 import type { Member } from "../registry/members.ts";
 import { passwordLength } from "../registry/passwords.ts";
-import { slug, text } from "./registry-fields.ts";
+import { plain, reference, slug, text } from "./registry-fields.ts";
 import { expiry } from "./times.ts";
 
 /** Longer than any password that can be chosen; whatever is given is tried. */
 const maxGivenPassword = 1024;
 
 const email = text(readEmail, { format: "email" }).transform((value) => readEmail(value));
-const givenPassword = z.string().min(1).max(maxGivenPassword);
+const givenPassword = plain(maxGivenPassword);
 const newPassword = z
   .string()
   .min(1)
   .max(maxGivenPassword)
   .meta({ description: `${passwordLength.min} to ${passwordLength.max} characters` });
-const code = z.string().min(1).max(40);
-const secret = z.string().min(1).max(100);
+const code = plain(40);
+const secret = reference(100);
 /** Of a person or a key; nothing that a terminal or a mail would take for something else. */
 const label = z
   .string()

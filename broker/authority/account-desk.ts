@@ -24,7 +24,8 @@ export interface AccountDesk {
   readonly hashing: Hashing;
   /**
    * Runs an attempt to prove something and counts it when it fails by a refusal. Throws what it throws, and {@link TooMany}
-   * without running it. Attempts that are under way are counted as if they had failed.
+   * without running it. Attempts that are under way are counted as if they had failed. Who has proven it from there before is
+   * not kept from it by those who fail elsewhere.
    */
   attempt<T>(attempt: Attempt, prove: () => Promise<T>): Promise<T>;
   /** Counts one wish for an account or a code. Throws {@link TooMany}. */
@@ -35,6 +36,8 @@ export interface AccountDesk {
 
 const failureSeconds = 15 * 60;
 const wishSeconds = 3600;
+/** How long it is known that something was proven from somewhere. */
+const knownSeconds = 30 * 86_400;
 /** Names that are counted at a time. */
 const maxCounted = 50_000;
 
@@ -42,6 +45,7 @@ const maxCounted = 50_000;
 export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
   const hashing = openHashing({ atOnce: 2, waiting: limits.hashesWaiting });
   const failures = new Windows(failureSeconds * 1000, maxCounted);
+  const known = new Windows(knownSeconds * 1000, maxCounted);
   const wishes = new Windows(wishSeconds * 1000, maxCounted);
   const mails = new Windows(wishSeconds * 1000, maxCounted);
   const underWay = new Map<string, number>();
@@ -64,11 +68,14 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
       const nowMs = nowSeconds * 1000;
       const names = [`account ${account}`, `network ${network}`];
       // an address of mail is nothing for a log
-      assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
+      const isKnown = known.read(`${account} ${network}`, nowMs) !== undefined;
+      if (!isKnown) assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
       assertBelow(names[1]!, limits.accountFailuresPerAddress, nowMs, `failures from ${network}`);
       for (const name of names) move(name, 1);
       try {
-        return await prove();
+        const proven = await prove();
+        if (!isKnown) known.add(`${account} ${network}`, nowMs);
+        return proven;
       } catch (error) {
         if (isFailure(error)) for (const name of names) failures.add(name, nowMs);
         throw error;

@@ -36,14 +36,10 @@ export function createErrorAnswer(context: AuthorityContext, dialect: Dialect): 
   return (error, request, reply) => {
     const refusal = toRefusal(error);
     logRefusal(context, refusal, error, request);
-    const answer = (): void => answerRefusal({ refusal, error, dialect }, request, reply);
-    // what a peer is told the id of is in the audit log by then, where it goes there at all
+    const refused: Refused = { refusal, error, dialect };
     const written = auditRefusal(context, refusal, request);
-    if (written === undefined) return answer();
-    written.then(answer).catch((fault: unknown) => {
-      context.log.error({ err: fault }, "failed");
-      request.raw.socket.destroy();
-    });
+    if (written === undefined) answerRefusal(refused, request, reply);
+    else void answerWhenWritten(context, written, refused, request, reply);
   };
 }
 
@@ -51,6 +47,23 @@ interface Refused {
   readonly refusal: Refusal;
   readonly error: unknown;
   readonly dialect: Dialect;
+}
+
+/** What a peer is told the id of is in the audit log by then, where it goes there at all. */
+async function answerWhenWritten(
+  context: AuthorityContext,
+  written: Promise<void>,
+  refused: Refused,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  try {
+    await written;
+    answerRefusal(refused, request, reply);
+  } catch (fault) {
+    context.log.error({ err: fault }, "failed");
+    request.raw.socket.destroy();
+  }
 }
 
 function answerRefusal({ refusal, error, dialect }: Refused, request: FastifyRequest, reply: FastifyReply): void {

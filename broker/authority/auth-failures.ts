@@ -4,7 +4,7 @@
  * Who fails as a client is asked to wait as that client, there, with the right secret as well; another client behind the same
  * address is not. The bound for the whole network is high, and whoever has proven itself there before is let through it.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { meaningOf, Refusal } from "../../shared/refusal.ts";
 import { networkOf } from "../../shared/network.ts";
 import { TooMany } from "./quota.ts";
@@ -79,5 +79,5 @@ function isFailure(error: unknown): boolean {
 
 /** Of one length, whatever was claimed. */
 function pairOf(network: string, claimed: string): string {
-  return createHash("sha256").update(`${network} ${claimed}`).digest("base64url");
+  return hash("sha256", `${network} ${claimed}`, "base64url");
 }

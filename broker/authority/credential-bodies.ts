@@ -3,12 +3,13 @@ import { z } from "zod";
 import { jwkThumbprint, toJwk } from "../../shared/cose-key.ts";
 import { MAX_KEYS, type PublicKeyRecord } from "../registry/public-keys.ts";
 import { secretIdle, secretTtl, type SecretRecord } from "../registry/secrets.ts";
+import { reference } from "./registry-fields.ts";
 
 const seconds = z.int().min(0);
 
 /** JWKs, which are read where they are kept; members that are not known are allowed (RFC 7517, section 4). */
 export const jwks = z
-  .array(z.looseObject({ kty: z.string().max(16) }))
+  .array(z.looseObject({ kty: reference(16) }))
   .max(MAX_KEYS)
   .meta({ description: "public keys as JWKs: EC, P-256, for ES256" });
 

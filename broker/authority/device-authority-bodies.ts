@@ -9,13 +9,13 @@ const seconds = z.int().min(0);
 export const sentOfAuthorities = {
   NewDeviceAuthority: z.strictObject({
     name,
-    ca: z.string().max(16_000).meta({ description: "one certificate, PEM" }),
+    ca: z.string().min(1).max(16_000).meta({ description: "one certificate, PEM" }),
     needs_crl: z
       .boolean()
       .optional()
       .meta({ description: "whether its certificates are refused without a list that is not too old" }),
   }),
-  RevocationList: z.strictObject({ crl: z.string().meta({ description: "PEM, or base64 of DER" }) }),
+  RevocationList: z.strictObject({ crl: z.string().min(1).meta({ description: "PEM, or base64 of DER" }) }),
 };
 
 /** What is answered. */

@@ -58,7 +58,10 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
   let client: Client | undefined;
   try {
     // who is asking: exactly one proof of identity, and from here on the client is known
-    const asker = authenticateClient(context, { ...question, ...request }, now);
+    const { socket, authorization } = question;
+    const { clientId, clientSecret, assertion: given } = request;
+    const evidence = { socket, authorization, clientId, clientSecret, assertion: given };
+    const asker = authenticateClient(context, evidence, now);
     client = asker.client;
 
     // is it live: the client is enabled, the certificate recorded for it, and it has not had too many in this minute

@@ -4,8 +4,10 @@
  */
 import { z } from "zod";
 import { toJwk } from "../../shared/cose-key.ts";
+import { isHost } from "../../shared/names.ts";
 import { formatPermission, parsePermission, type Grant } from "../../shared/scope.ts";
-import { MAX_ENTRIES, tokenTtl, type Api } from "../registry/apis.ts";
+import { assertTopicFilter } from "../../shared/topic.ts";
+import { audienceForm, MAX_ENTRIES, scopeForm, tokenTtl, type Api } from "../registry/apis.ts";
 import type { AuditRecord } from "../registry/audit.ts";
 import type { BrokerTicketRecord } from "../registry/broker-tickets.ts";
 import { maxBrokerHosts, type Broker } from "../registry/brokers.ts";
@@ -19,11 +21,14 @@ import { answeredOfAccounts, sentOfAccounts } from "./account-bodies.ts";
 import { answeredOfCredentials, jwks, sentOfCredentials } from "./credential-bodies.ts";
 import { answeredOfAudit } from "./audit-bodies.ts";
 import { answeredOfAuthorities, sentOfAuthorities } from "./device-authority-bodies.ts";
-import { name, permission, slug } from "./registry-fields.ts";
+import { name, permission, reference, slug, text } from "./registry-fields.ts";
 import { expiry } from "./times.ts";
 
 const seconds = z.int().min(0);
-const texts = z.array(z.string().max(600)).max(MAX_ENTRIES);
+const topics = z.array(text((filter) => assertTopicFilter(filter), { examples: ["sites/#"] })).max(MAX_ENTRIES);
+const scopes = z
+  .array(z.string().regex(scopeForm, "1 to 64 printable ASCII characters without spaces, quotes and backslashes"))
+  .max(MAX_ENTRIES);
 const kind = z.enum(["mqtt", "http"]);
 const clientKind = z.enum(["device", "service", "app"]);
 const permissions = z.array(permission).max(MAX_ENTRIES);
@@ -32,7 +37,7 @@ const purge = z.enum(["client", "always", "never"]);
 /** Entries of each kind in one revocation. */
 const maxRevoked = 10_000;
 const revoked = (what: string, longest: number): z.ZodOptional<z.ZodArray<z.ZodString>> =>
-  z.array(z.string().min(1).max(longest)).max(maxRevoked).optional().meta({ description: what });
+  z.array(reference(longest)).max(maxRevoked).optional().meta({ description: what });
 
 /** A time as whole seconds, as RFC 3339 text, or `now`: the second that is under way at the authority. */
 const past = z.union([seconds, z.iso.datetime({ offset: true }), z.literal("now")], {
@@ -47,16 +52,24 @@ export const sent = {
   NewApi: z.strictObject({
     name,
     kind,
-    audience: z.string().min(1).max(255).optional().meta({ description: "`<project>.<name>` unless set" }),
-    topics: texts.optional().meta({ description: "topic filters, for kind mqtt" }),
-    scopes: texts.optional().meta({ description: "for kind http" }),
+    audience: z
+      .string()
+      .regex(audienceForm, "1 to 255 printable ASCII characters without spaces, quotes and backslashes")
+      .optional()
+      .meta({ description: "`<project>.<name>` unless set" }),
+    topics: topics.optional().meta({ description: "topic filters, for kind mqtt" }),
+    scopes: scopes.optional().meta({ description: "for kind http" }),
     ttl_seconds: z.int().min(tokenTtl.min).max(tokenTtl.max).optional(),
     format: z.enum(["cwt", "jwt"]).optional().meta({ description: "as the request has it unless set" }),
     bearer: z.boolean().optional().meta({ description: "whether tokens without a bound key are let in" }),
     purge: purge.optional().meta({ description: "when retained messages of a client go; `client` unless set" }),
   }),
-  NewRole: z.strictObject({ name, api: name, permissions: permissions.optional(), scopes: texts.optional() }),
-  RoleContents: z.strictObject({ api: name.optional(), permissions: permissions.optional(), scopes: texts.optional() }),
+  NewRole: z.strictObject({ name, api: name, permissions: permissions.optional(), scopes: scopes.optional() }),
+  RoleContents: z.strictObject({
+    api: name.optional(),
+    permissions: permissions.optional(),
+    scopes: scopes.optional(),
+  }),
   NewClient: z.strictObject({
     name,
     kind: clientKind,
@@ -80,7 +93,7 @@ export const sent = {
   ...sentOfAuthorities,
   NewBrokerTicket: z.strictObject({
     hosts: z
-      .array(z.string().max(253))
+      .array(z.string().max(253).refine(isHost, "no host name or address"))
       .max(maxBrokerHosts)
       .optional()
       .meta({ description: "what the broker's certificate may carry beside the local names; as before unless set" }),

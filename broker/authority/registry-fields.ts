@@ -40,7 +40,7 @@ const maxErrors = 20;
 export function readFields<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw new InvalidFields(result.error.issues.slice(0, maxErrors).flatMap(toFaults));
+  throw new InvalidFields(firstOfEach(result.error.issues.slice(0, maxErrors).flatMap(toFaults)));
 }
 
 /** A project's slug. */
@@ -64,7 +64,7 @@ export function limit(byDefault: number): z.ZodType<number, string | undefined> 
 export function text(check: (value: string) => unknown, meta: Record<string, unknown>): z.ZodString {
   return z
     .string()
-    .max(600)
+    .max(600, { abort: true })
     .superRefine((value, context) => {
       try {
         check(value);
@@ -73,6 +73,30 @@ export function text(check: (value: string) => unknown, meta: Record<string, unk
       }
     })
     .meta(meta);
+}
+
+/** A text that is taken as it stands: 1 to `longest` characters, none of them a control character or half of one. */
+export function plain(longest: number): z.ZodString {
+  return z
+    .string()
+    .min(1)
+    .max(longest)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, "no control characters");
+}
+
+/** Something of ours that is named: 1 to `longest` characters of ASCII, none of them a space. */
+export function reference(longest: number): z.ZodString {
+  return z
+    .string()
+    .min(1)
+    .max(longest)
+    .regex(/^[\x21-\x7e]*$/, "printable ASCII without spaces");
+}
+
+/** Where a field has several faults the first says enough, and the others may follow from it. */
+function firstOfEach(faults: readonly Fault[]): Fault[] {
+  const places = faults.map(({ path }) => JSON.stringify(path));
+  return faults.filter((_, index) => places.indexOf(places[index]!) === index);
 }
 
 function toFaults(issue: z.core.$ZodIssue): Fault[] {

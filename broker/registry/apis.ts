@@ -6,6 +6,7 @@
  */
 import { assertName, readClientId } from "../../shared/names.ts";
 import { Refusal, refuse } from "../../shared/refusal.ts";
+import { decodeScopeText } from "../../shared/scope.ts";
 import { assertTopicFilter, AUTHZ_INFO } from "../../shared/topic.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
@@ -56,9 +57,10 @@ export const tokenTtl = { min: 5, default: 3_600, max: 30 * 86_400 } as const;
 export const MAX_ENTRIES = 64;
 
 const maxAudienceLength = 255;
-const audienceForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/;
-/** RFC 6749, section 3.3. */
-const scopeForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
+/** What an audience looks like, as text. */
+export const audienceForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/;
+/** What a scope looks like (RFC 6749, section 3.3). */
+export const scopeForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
 /** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`. */
 export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Api {
@@ -180,7 +182,18 @@ function assertContents({ kind, topics, scopes }: Api): void {
   scopes.forEach((scope, index) => {
     if (!scopeForm.test(scope))
       refuse("registry.invalid", `scopes.${index}: printable ASCII without spaces and quotes`);
+    // in a token it would be taken for the grants of an api of kind mqtt
+    if (isGrantText(scope)) refuse("registry.invalid", `scopes.${index}: it reads as a list of grants`);
   });
+}
+
+function isGrantText(scope: string): boolean {
+  try {
+    decodeScopeText(scope);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function assertApiTopic(topic: string, field: string): void {

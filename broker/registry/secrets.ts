@@ -5,7 +5,7 @@
  * A secret ends by its expiry, by hand, or by itself: once a newer one has stood beside it, and nobody has used it, for its
  * idle time. What has ended stays so, whatever becomes of the newer one; and the newest never ends by itself.
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { hash, randomBytes, timingSafeEqual } from "node:crypto";
 import { Refusal, refuse } from "../../shared/refusal.ts";
 import { assertWithin } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
@@ -129,7 +129,7 @@ export function checkInVain(secret: string): void {
 
 /** What is kept of a secret. Ours are random and long, so no slower hash is needed. */
 export function hashSecret(secret: string): Uint8Array {
-  return createHash("sha256").update(secret).digest();
+  return hash("sha256", secret, "buffer");
 }
 
 /** As the audit log and the credential call it: `<project>.<client>`, `<project>/<api>`. */

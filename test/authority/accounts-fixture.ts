@@ -36,6 +36,7 @@ export interface Answer {
 }
 
 export interface Asked {
+  /** A text is JSON as it stands. */
   readonly body?: unknown;
   /** What stands after `Bearer`; null for nothing. Default the admin key. */
   readonly as?: string | null;
@@ -104,7 +105,10 @@ export function openAccounts(
         url,
         remoteAddress: from,
         ...(body !== undefined && { payload: body as object }),
-        headers: as === null ? {} : { authorization: `Bearer ${as}` },
+        headers: {
+          ...(as !== null && { authorization: `Bearer ${as}` }),
+          ...(typeof body === "string" && { "content-type": "application/json" }),
+        },
       } as InjectOptions);
       const { body: text, headers, statusCode: status } = answer;
       return { status, headers, text, body: text === "" ? undefined : (JSON.parse(text) as unknown) };

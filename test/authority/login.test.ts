@@ -132,6 +132,16 @@ describe("wrong passwords", () => {
     expect((await logIn()).status).toBe(200);
   });
 
+  it("elsewhere do not keep out who has logged in from here", async () => {
+    expect((await logIn(PASSWORD, "198.51.100.1")).status).toBe(200);
+    for (let count = 0; count < 10; count++) expect((await logIn(other, `192.0.2.${count}`)).status).toBe(401);
+    expect((await logIn(PASSWORD, "192.0.2.100")).status).toBe(429);
+    expect((await logIn(PASSWORD, "198.51.100.1")).status).toBe(200);
+    // who is known there still has no more than fifty tries
+    for (let count = 0; count < 50; count++) expect((await logIn(other, "198.51.100.1")).status).toBe(401);
+    expect((await logIn(PASSWORD, "198.51.100.1")).status).toBe(429);
+  });
+
   it("are ten at one moment as well", async () => {
     const tries = Array.from({ length: 14 }, (_, count) => logIn(other, `192.0.2.${count}`));
     const statuses = (await Promise.all(tries)).map(({ status }) => status);
@@ -205,7 +215,7 @@ describe("a password that is forgotten", () => {
     post("/v1/password-reset/confirm", { email, code, password });
 
   beforeEach(async () => {
-    expect((await post("/v1/password-reset", { email })).body).toEqual({ status: "mail-sent" });
+    await post("/v1/password-reset", { email });
     await served.settle();
   });
 
@@ -219,6 +229,13 @@ describe("a password that is forgotten", () => {
       "Your code for a new password",
       "Your password was changed",
     ]);
+  });
+
+  it("is replaced once by a code that is used twice at one moment", async () => {
+    const code = served.codeOf(email);
+    const answers = await Promise.all([reset(code, other), reset(code, "some other horse")]);
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([204, 400]);
+    expect(served.reason()).toBe("account.code");
   });
 
   it("is replaced by the newest code alone", async () => {

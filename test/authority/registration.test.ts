@@ -183,6 +183,12 @@ describe("an address is one address", () => {
   });
 });
 
+it("a member that stands there twice is no member", async () => {
+  const body = `{"email":"${email}","email":"bo@example.com","password":"${PASSWORD}"}`;
+  const answer = await served.ask("POST", "/v1/developers", { body, as: null });
+  expect([answer.status, served.reason()]).toEqual([400, "request.malformed"]);
+});
+
 describe("whether an address has an account", () => {
   const unknown = "nobody@example.com";
 
@@ -339,7 +345,7 @@ describe("who may register", () => {
     served = openAccounts({ registration: "invite" });
     const invitation = invite();
     const answers = await Promise.all([1, 2].map(() => register({ email, password: PASSWORD, invitation })));
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([201, 403]);
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([201, 403]);
   });
 
   it("not a second time with an address that has an account, of which whoever was invited there is told", async () => {

@@ -14,6 +14,8 @@ import { generatePrivateKey } from "../../shared/es256.ts";
 export const VERIFY_AND_SIGN = "/verify-and-sign";
 /** Signs and looks at nothing. */
 export const SIGN = "/sign";
+/** Looks the body up in a Map and answers as many bytes as an introspection takes. */
+export const LOOK_UP = "/look-up";
 
 const answerBytes = 250;
 const signatureBytes = 64;
@@ -25,11 +27,20 @@ export async function startBareIssuer(dataDir: string): Promise<{ httpPort: numb
   const issuerKey = { key: generatePrivateKey(), dsaEncoding: encoding };
   const tls = { key: read("server.key"), cert: read("server.pem"), noDelay: true, keepAliveTimeout: 60_000 };
 
+  const known = new Map<string, Buffer>();
+  const unknown = Buffer.alloc(answerBytes, 0x61);
+
   const server = createServer(tls, (request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
       const body = Buffer.concat(chunks);
+      if (request.url === LOOK_UP) {
+        const found = known.get(body.toString("latin1")) ?? unknown;
+        response.writeHead(200, { "content-type": "application/json", "content-length": found.length });
+        response.end(found);
+        return;
+      }
       const isGood =
         request.url === SIGN ||
         verify("sha256", body.subarray(signatureBytes), deviceKey, body.subarray(0, signatureBytes));

@@ -77,6 +77,9 @@ it.each([
   ['max_staleness = "0h"', "max_staleness: is no duration"],
   ["[ports]\nhttp = 1", "ports: Unrecognized key"],
   ["[limits]\nhttp_body_bytes = 1000", "limits: Unrecognized key"],
+  ["[limits]\ntokens_per_minute = 1000", "limits: Unrecognized key"],
+  ["[limits]\nclient_failures_per_minute = 1000", "limits: Unrecognized key"],
+  ["[limits]\naddress_failures_per_minute = 1000", "limits: Unrecognized key"],
   ['ticket = "pt1_x"', "Unrecognized key"],
   ['max_stale = "1h"', "Unrecognized key"],
 ])("refuse %j, naming it", (toml, why) => {

@@ -8,6 +8,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
 import { brokerCheck } from "../../cli/doctor-agent.ts";
+import { generatePrivateKey } from "../../shared/es256.ts";
 import { openPlace, type Person, type Place } from "./people.ts";
 import { postern, type Json, type Transcript } from "./transcript.ts";
 
@@ -75,20 +76,12 @@ describe("what a client needs for a token is named one by one, and each command 
       mend: "postern secret create --client acme.job",
     });
     const { secret } = await place.json("secret create --client acme.job");
-    expect(await doctor("--client acme.job")).toEqual({
-      check: "token",
-      ok: false,
-      says: "acme.job has got no token for acme.web",
-      mend: "postern token get --client acme.job --audience acme.web",
-    });
-    const got = await place.run(`token get --client acme.job --audience acme.web --secret ${secret}`);
-    // bearer tokens are off: asked for with a key, or with an api that takes them
-    if (got.exitCode !== 0) {
-      await place.json("api create open --project acme --kind http --scopes read --bearer");
-      await place.json("role create guest --project acme --api open --scope read");
-      await place.json("client update acme.job --role reader --role guest");
-      await place.json(`token get --client acme.job --audience acme.open --secret ${secret}`);
-    }
+    const mend = "postern token get --client acme.job --audience acme.web --secret <secret> --dpop-key <file>";
+    const says = "acme.job has got no token for acme.web";
+    expect(await doctor("--client acme.job")).toEqual({ check: "token", ok: false, says, mend });
+    const keyFile = join(dir, "job.pem");
+    writeFileSync(keyFile, generatePrivateKey().export({ type: "pkcs8", format: "pem" }));
+    await place.json(mend.replace("postern ", "").replace("<secret>", secret).replace("<file>", keyFile));
     const { stdout, exitCode } = await place.run("doctor --client acme.job");
     expect(exitCode).toBe(0);
     expect(stdout.split("\n").map((line) => line.slice(0, 18).trim())).toEqual([
@@ -129,7 +122,7 @@ describe("what a client needs for a token is named one by one, and each command 
     const { ticket } = await place.json("ticket create --project acme --client pi");
     expect(await doctor("--client acme.pi")).toMatchObject({
       check: "token",
-      mend: "postern agent token --audience acme.web",
+      mend: "postern agent token --api web",
     });
     await place.json(`agent enrol ${ticket} --dir ${join(dir, "pi")}`);
     const { stdout } = await place.run("doctor --client acme.pi");
@@ -207,24 +200,24 @@ describe("an authority", () => {
     });
   });
 
-  it.each<[what: string, host: string, ageDays: number, ahead: number, check: string, says: string]>([
-    ["of another name", "127.0.0.2", 0, 0, "tls", "is for another host name"],
-    ["whose certificate is over", "localhost", 3_000, 0, "tls", "has expired"],
-    ["that is an hour ahead", "localhost", 0, 3_600, "clock", "this machine is 3600 s behind"],
-    ["that is two minutes behind", "localhost", 0, -120, "clock", "this machine is 120 s ahead"],
+  it.each<[what: string, host: string, ageDays: number, ahead: number, check: string, says: RegExp]>([
+    ["of another name", "127.0.0.2", 0, 0, "tls", /is for another host name$/],
+    ["whose certificate is over", "localhost", 3_000, 0, "tls", /has expired by the clock/],
+    ["that is an hour ahead", "localhost", 0, 3_600, "clock", /^this machine is (3599|3600|3601) s behind$/],
+    ["that is two minutes behind", "localhost", 0, -120, "clock", /^this machine is (119|120|121) s ahead$/],
   ])("%s is found out", async (_, host, ageDays, ahead, check, says) => {
-    const { server, ca } = await serve(ageDays, ahead);
+    const { server, ca } = await serve(host, ageDays, ahead);
     const { port } = server.address() as AddressInfo;
     try {
       const found = await ask("--url", `https://${host}:${port}`, "--ca", ca);
-      expect(found).toEqual({ check, ok: false, says: expect.stringContaining(says), mend: expect.any(String) });
+      expect(found).toEqual({ check, ok: false, says: expect.stringMatching(says), mend: expect.any(String) });
     } finally {
       server.close();
     }
   });
 
   /** A server with a certificate that was made so many days ago, and a clock that is so many seconds ahead. */
-  async function serve(ageDays: number, aheadSeconds: number): Promise<{ server: Server; ca: string }> {
+  async function serve(host: string, ageDays: number, aheadSeconds: number): Promise<{ server: Server; ca: string }> {
     const folder = mkdtempSync(join(dir, "ca-"));
     const now = Math.floor(Date.now() / 1000);
     const made = await openCertificateAuthority(folder, () => now);
@@ -236,7 +229,7 @@ describe("an authority", () => {
       response.setHeader("date", new Date(Date.now() + aheadSeconds * 1000).toUTCString());
       response.end("{}");
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => server.listen(0, host === "localhost" ? "127.0.0.1" : host, resolve));
     return { server, ca };
   }
 });

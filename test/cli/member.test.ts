@@ -6,7 +6,7 @@ import { SMTPServer } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openInstallation } from "./installation.ts";
 import { openPlace, PASSWORD, type Person, type Place } from "./people.ts";
-import { postern } from "./transcript.ts";
+import { failed, postern } from "./transcript.ts";
 
 let place: Place;
 let ada: Person;
@@ -18,7 +18,6 @@ beforeAll(async () => {
 afterAll(() => place.close());
 
 const done = (stdout: unknown) => ({ stdout, stderr: "", exitCode: 0 });
-const failed = (stderr: unknown, exitCode = 1) => ({ stdout: "", stderr, exitCode });
 const matching = (text: string) => expect.stringMatching(new RegExp(`^${text}$`));
 const time = "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d UTC";
 const secret = "pi1_[A-Za-z0-9_-]+";

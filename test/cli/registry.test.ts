@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { pino } from "pino";
 import { startPostern } from "../../broker/up.ts";
 import { openInstallation, type Installation } from "./installation.ts";
-import { postern } from "./transcript.ts";
+import { failed, postern } from "./transcript.ts";
 
 let installation: Installation;
 beforeAll(async () => {
@@ -14,7 +14,6 @@ beforeAll(async () => {
 afterAll(() => installation.close());
 
 const done = (stdout: unknown) => ({ stdout, stderr: "", exitCode: 0 });
-const failed = (stderr: unknown) => ({ stdout: "", stderr, exitCode: 1 });
 const time = "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d UTC";
 
 describe("the registry", () => {

@@ -115,10 +115,10 @@ describe("postern token get", () => {
   });
 
   it.each([
-    ["--secret wrong --api open", /^invalid_client: client authentication failed \(id \S+\)$/],
-    ["--key-file {other.pem} --api open", /^invalid_client: client authentication failed \(id \S+\)$/],
-    ["--key-file {other.pem} --format cwt", /^invalid_client: client authentication failed \(id \S+\)$/],
-    ["--secret SECRET --api orders", /^invalid_request: this api takes tokens bound to a key only \(id \S+\)$/],
+    ["--secret wrong --api open", /^invalid_client: client authentication failed(?: \(id \S+\))?$/],
+    ["--key-file {other.pem} --api open", /^invalid_client: client authentication failed(?: \(id \S+\))?$/],
+    ["--key-file {other.pem} --format cwt", /^invalid_client: client authentication failed(?: \(id \S+\))?$/],
+    ["--secret SECRET --api orders", /^invalid_request: this api takes tokens bound to a key only(?: \(id \S+\))?$/],
     ["--secret SECRET --api open --format cwt", /^invalid_request: this api takes tokens bound to a key only/],
     ["--secret SECRET --api nothing", /^invalid_request: the audience is not known/],
     ["--secret SECRET --api open --scope admin", /^invalid_scope: nothing of the requested scope is allowed/],

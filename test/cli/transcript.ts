@@ -4,6 +4,7 @@
  * The environment is emptied of POSTERN_ variables and of logins first; stdin is what is given, else empty.
  */
 import { PassThrough, Readable } from "node:stream";
+import { expect } from "vitest";
 import { runProgram } from "../../cli/program.ts";
 
 export interface Transcript {
@@ -42,6 +43,13 @@ export async function postern(args: readonly string[], options: TranscriptOption
   } finally {
     for (const undo of restore) undo();
   }
+}
+
+/** What a command that fails leaves; the id of a refusal may stand behind what is told. */
+export function failed(stderr: unknown, exitCode = 1): { stdout: string; stderr: unknown; exitCode: number } {
+  if (typeof stderr !== "string") return { stdout: "", stderr, exitCode };
+  const told = stderr.trimEnd().replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+  return { stdout: "", stderr: expect.stringMatching(new RegExp(`^${told}( \\(id [\\w-]{12}\\))?\n$`)), exitCode };
 }
 
 /** What a test reads out of JSON, checked by what it expects of it. */

@@ -57,7 +57,7 @@ describe("wrong usage is one line and exit code 2", () => {
     ],
     ["token get", "postern: token get: give --client with its secret or key, or --dir of an agent"],
     ["token get --client a.b", "postern: token get: give --secret, --key-file or POSTERN_CLIENT_SECRET"],
-    ["doctor --help", "postern: usage: unknown command 'doctor'"],
+    ["frobnicate --help", "postern: usage: unknown command 'frobnicate'"],
     [
       "up --http-port 70000",
       "postern: up: option '--http-port <n>' argument '70000' is invalid. A port is a number from 0 to 65535.",

@@ -86,6 +86,7 @@ describe("apis", () => {
     ["topics on http", { kind: "http", scopes: ["a"] }, "topics:"],
     ["no scopes on http", { kind: "http", topics: [] }, "scopes:"],
     ["a scope with a space", { kind: "http", topics: [], scopes: ["a b"] }, "scopes.0"],
+    ["a scope that reads as grants", { kind: "http", topics: [], scopes: ["W10"] }, "scopes.0"],
     ["an empty topic", { topics: [""] }, "topics.0"],
     ["a wildcard in a level", { topics: ["a", "a#"] }, "topics.1"],
     ["# before the end", { topics: ["#/a"] }, "topics.0"],

@@ -144,6 +144,15 @@ describe("a secret ends", () => {
     expect(statuses(r)).toEqual(["expired", "valid"]);
   });
 
+  it("by whichever came first, and is called by that for good", () => {
+    const { r, clock } = openJob();
+    createSecret(r, job, { ttlSeconds: day });
+    createSecret(r, job, { ttlSeconds: 8 * day });
+    createSecret(r, job);
+    clock.now = NOW + 100 * day;
+    expect(statuses(r)).toEqual(["valid", "retired", "expired", "retired"]);
+  });
+
   it("unused for its idle time beside a newer one, and not alone", () => {
     const { r, clock, first } = openJob();
     clock.now = NOW + 100 * day;

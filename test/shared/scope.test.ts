@@ -15,6 +15,7 @@ import {
   mergeGrants,
   parsePermission,
   type Grant,
+  readScopeNames,
 } from "../../shared/scope.ts";
 import { assertTopicFilter, assertTopicName, covers, intersectFilters } from "../../shared/topic.ts";
 import { hasVectors, readVectors } from "../peers.ts";
@@ -302,5 +303,20 @@ describe("names", () => {
     ["", false],
   ])("the MQTT client id %j is one of home.pi: %s", (id, allowed) => {
     expect(isClientIdOf(id, "home.pi")).toBe(allowed);
+  });
+});
+
+describe("the names of an api of kind http (RFC 6749, section 3.3)", () => {
+  test.each<[string, string[]]>([
+    ["read", ["read"]],
+    ["write read", ["write", "read"]],
+    ["read read", ["read"]],
+    ["urn:a/b!#[]~ x", ["urn:a/b!#[]~", "x"]],
+  ])("%j are read", (text, names) => {
+    expect([...readScopeNames(text)]).toEqual(names);
+  });
+
+  test.each(["", " ", " a", "a ", "a  b", "a\tb", "a\nb", 'a"', "a\\b", "\u007f", "ä"])("%j is refused", (text) => {
+    expect(reasonOf(() => readScopeNames(text))).toBe("token.scope");
   });
 });

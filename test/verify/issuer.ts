@@ -55,6 +55,7 @@ export async function openRoom() {
         nowSeconds: () => clock.now,
         monotonicMs: () => clock.ms,
         log: { info: log, warn: log, error: log },
+        answerMilliseconds: 10_000,
         ...options,
       });
       verifiers.push(verifier);
