@@ -20,20 +20,24 @@ export type ClientProof =
   | { readonly kind: "key"; readonly signer: Signer }
   | { readonly kind: "certificate"; readonly certificatePem: string; readonly keyPem: string };
 
+/** Who asks, and whom. */
+interface Asker {
+  /** What the authority calls itself: proofs are made out to that name. */
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly nowSeconds: number;
+}
+
 /** What is asked for, of whom, by whom. */
-export interface TokenWish {
+export interface TokenWish extends Asker {
   /** Where the authority is. */
   readonly url: string;
-  /** What it calls itself: proofs are made out to that name. */
-  readonly issuer: string;
   readonly ca: string | undefined;
-  readonly clientId: string;
   readonly proof: ClientProof;
   readonly dpop: Signer | undefined;
   readonly audience: string | undefined;
   readonly scope: Scope | undefined;
   readonly format: "cwt" | "jwt";
-  readonly nowSeconds: number;
 }
 
 /** The answer with the names of JSON, whichever way it came. */
@@ -62,10 +66,7 @@ function sendJson(wish: TokenWish): Promise<HttpsResponse> {
     ...(audience !== undefined && { audience }),
     ...(scope !== undefined && { scope: typeof scope === "string" ? scope : encodeScopeText(scope) }),
     ...(proof.kind === "secret" && { client_secret: proof.secret }),
-    ...(proof.kind === "key" && {
-      client_assertion: mintJwtAssertion(claimsOf(wish), proof.signer),
-      client_assertion_type: JWT_BEARER,
-    }),
+    ...(proof.kind === "key" && toAssertion(wish, proof.signer)),
   };
   const header = dpop && { dpop: mintProof(wish, dpop) };
   return send(wish, "application/json", JSON.stringify(body), header);
@@ -100,7 +101,12 @@ function send(
   });
 }
 
-function claimsOf({ clientId, issuer, nowSeconds }: TokenWish): Parameters<typeof mintJwtAssertion>[0] {
+/** The parameters by which a client or an api proves itself with its key, once (RFC 7523, section 2.2). */
+export function toAssertion(asker: Asker, signer: Signer): Record<string, string> {
+  return { client_assertion: mintJwtAssertion(claimsOf(asker), signer), client_assertion_type: JWT_BEARER };
+}
+
+function claimsOf({ clientId, issuer, nowSeconds }: Asker): Parameters<typeof mintJwtAssertion>[0] {
   const exp = nowSeconds + assertionSeconds;
   return { iss: clientId, sub: clientId, aud: issuer, exp, id: randomBytes(16) };
 }

@@ -1,8 +1,9 @@
 /**
- * Public keys in files: a JWK, or a JWK set (RFC 7517).
+ * Public keys in files: PEM, a JWK, or a JWK set (RFC 7517).
  *
  * A private key is refused here already, so that it does not leave the machine.
  */
+import { createPublicKey } from "node:crypto";
 import type { Command } from "commander";
 import { fail, failUsage } from "./failure.ts";
 import { readKeyFile } from "./private-key.ts";
@@ -16,18 +17,29 @@ export interface KeyOptions {
 /** Adds them. */
 export function addKeyOptions(command: Command): Command {
   return command
-    .option("--jwk <file>", "a public key as a JWK: EC, P-256")
+    .option("--jwk <file>", "a public key on P-256: a JWK, or PEM")
     .option("--jwks <file>", "public keys as a JWK set");
 }
 
 /** The keys that the options name; nothing where neither is given. */
 export function readKeyOptions({ jwk, jwks }: KeyOptions): object[] | undefined {
   if (jwk !== undefined && jwks !== undefined) return failUsage("give --jwk or --jwks, not both");
-  if (jwk !== undefined) return [readKey(jwk, readObject(jwk))];
+  if (jwk !== undefined) return [readKey(jwk, readPem(jwk) ?? readObject(jwk))];
   if (jwks === undefined) return undefined;
   const { keys } = readObject(jwks);
   if (!Array.isArray(keys)) return fail(`${jwks} is no JWK set: it has no member keys`);
   return keys.map((key: unknown) => readKey(jwks, key));
+}
+
+/** The public key in PEM as a JWK; nothing where the file is not PEM of one. */
+function readPem(file: string): object | undefined {
+  const text = readKeyFile(file);
+  if (!text.trimStart().startsWith("-----BEGIN PUBLIC KEY-----")) return undefined;
+  try {
+    return createPublicKey(text).export({ format: "jwk" });
+  } catch {
+    return fail(`${file} holds no public key that can be read`);
+  }
 }
 
 function readObject(file: string): Record<string, unknown> {

@@ -18,6 +18,13 @@ interface VerifyOptions {
   readonly api?: string;
   readonly project?: string;
   readonly secret?: string;
+  readonly keyFile?: string;
+}
+
+/** Who asks, and the parameters by which they prove it once the authority is known. */
+interface Credential {
+  readonly id: string;
+  readonly prove: (issuer: string) => Promise<Record<string, string>>;
 }
 
 /** Adds `verify` to the noun. */
@@ -30,6 +37,7 @@ export function defineVerify(noun: Command, readToken: (argument: string) => Pro
     .option("--api <name>", "ask as this api of --project, about a token for it")
     .option("--project <slug>", "project of --client or --api")
     .option("--secret <secret>", "the secret of either (POSTERN_CLIENT_SECRET, POSTERN_API_SECRET)")
+    .option("--key-file <file>", "the private key of either, PEM or JWK, instead of a secret")
     .action(async (argument: string, options: VerifyOptions, command: Command) => {
       const { output, options: globals } = contextOf(command);
       const credential = readCredential(options);
@@ -43,15 +51,27 @@ export function defineVerify(noun: Command, readToken: (argument: string) => Pro
     });
 }
 
-/** What goes into the body; nothing for the administrator. */
-function readCredential({ client, api, project, secret }: VerifyOptions): Record<string, string> | undefined {
+/** Who asks; nothing for the administrator. */
+function readCredential({ client, api, project, secret, keyFile }: VerifyOptions): Credential | undefined {
   if (client === undefined && api === undefined) {
-    return secret === undefined ? undefined : failUsage("--secret is that of a --client or an --api");
+    if (secret !== undefined) failUsage("--secret is that of a --client or an --api");
+    return keyFile === undefined ? undefined : failUsage("--key-file is that of a --client or an --api");
   }
   if (client !== undefined && api !== undefined) failUsage("give --client or --api, not both");
+  const id = nameAsker(client, api, project);
+  if (keyFile !== undefined) {
+    if (secret !== undefined) failUsage("give --secret or --key-file, not both");
+    return { id, prove: (issuer) => sign(id, issuer, keyFile) };
+  }
   const variable = client === undefined ? "POSTERN_API_SECRET" : "POSTERN_CLIENT_SECRET";
-  const given = secret ?? process.env[variable] ?? failUsage(`give --secret or ${variable}`);
-  return { client_id: nameAsker(client, api, project), client_secret: given };
+  const given = secret ?? process.env[variable] ?? failUsage(`give --secret or ${variable}, or --key-file`);
+  return { id, prove: async () => ({ client_secret: given }) };
+}
+
+async function sign(clientId: string, issuer: string, keyFile: string): Promise<Record<string, string>> {
+  const [{ readSigner }, { toAssertion }] = await Promise.all([import("./private-key.ts"), import("./ask-token.ts")]);
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  return toAssertion({ clientId, issuer, nowSeconds }, readSigner(keyFile).signer);
 }
 
 function nameAsker(client: string | undefined, api: string | undefined, project: string | undefined): string {
@@ -62,24 +82,21 @@ function nameAsker(client: string | undefined, api: string | undefined, project:
   return project === undefined ? failUsage(`${api} is a name; give --project`) : `${project}/${api}`;
 }
 
-async function ask(
-  token: string,
-  credential: Record<string, string> | undefined,
-  globals: GlobalOptions,
-): Promise<unknown> {
-  const { url, ca, key } = await findAccess(globals);
+async function ask(token: string, credential: Credential | undefined, globals: GlobalOptions): Promise<unknown> {
+  const { url, issuer, ca, key } = await findAccess(globals, process.env, credential === undefined ? "any" : "none");
   if (credential === undefined && key === undefined) {
     return fail(`no key for ${url}; give --key, POSTERN_KEY or --data, or --client or --api with a secret`);
   }
+  const proof = credential && { client_id: credential.id, ...(await credential.prove(issuer)) };
   const response = await sendHttps({
     url: new URL("/introspect", url),
     method: "POST",
     headers: {
       "content-type": "application/json",
       accept: "application/json",
-      ...(credential === undefined && { authorization: `Bearer ${key}` }),
+      ...(proof === undefined && { authorization: `Bearer ${key}` }),
     },
-    body: JSON.stringify({ token, ...credential }),
+    body: JSON.stringify({ token, ...proof }),
     ...(ca !== undefined && { ca }),
   });
   return readAnswer(response);

@@ -17,18 +17,18 @@ export function noteRefusedToken(error: unknown, client: Client, { audience, sco
     subject: client.id,
     facts: {
       ...(audience !== undefined && { audience: audience.slice(0, longestText) }),
-      ...(asked !== undefined && { asked: asked.slice(0, maxAsked).map((one) => one.slice(0, longestText)) }),
+      ...(asked !== undefined && { asked: asked.map((one) => one.slice(0, longestText)) }),
     },
   });
 }
 
 /** Permissions for kind mqtt, also where they came as text; else the names. */
 function readAsked(scope: readonly Grant[] | string): string[] {
-  if (typeof scope !== "string") return scope.map(formatPermission);
+  if (typeof scope !== "string") return scope.slice(0, maxAsked).map(formatPermission);
   try {
-    return decodeScopeText(scope).map(formatPermission);
+    return readAsked(decodeScopeText(scope));
   } catch (error) {
-    if (error instanceof Refusal) return scope.split(" ").filter((name) => name !== "");
+    if (error instanceof Refusal) return scope.split(" ", maxAsked).filter((name) => name !== "");
     throw error;
   }
 }

@@ -3,6 +3,7 @@
  * with an account, with cheap hashes of their passwords and without.
  */
 import { createHmac, scryptSync } from "node:crypto";
+import { Readable } from "node:stream";
 import Fastify, { type InjectOptions } from "fastify";
 import { pino } from "pino";
 import { createErrorAnswer } from "../../broker/authority/answer-refusal.ts";
@@ -36,7 +37,7 @@ export interface Answer {
 }
 
 export interface Asked {
-  /** A text is JSON as it stands. */
+  /** A text or a stream is JSON as it stands. */
   readonly body?: unknown;
   /** What stands after `Bearer`; null for nothing. Default the admin key. */
   readonly as?: string | null;
@@ -107,7 +108,7 @@ export function openAccounts(
         ...(body !== undefined && { payload: body as object }),
         headers: {
           ...(as !== null && { authorization: `Bearer ${as}` }),
-          ...(typeof body === "string" && { "content-type": "application/json" }),
+          ...((typeof body === "string" || body instanceof Readable) && { "content-type": "application/json" }),
         },
       } as InjectOptions);
       const { body: text, headers, statusCode: status } = answer;

@@ -6,6 +6,7 @@ import { loginLife } from "../../broker/registry/logins.ts";
 import { listMembers, roleIn } from "../../broker/registry/members.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { openAccounts, PASSWORD, type Accounts, type Answer, type Person } from "./accounts-fixture.ts";
+import { holdNext } from "./cheap-scrypt.ts";
 
 vi.mock("node:crypto", async (original) => {
   const { cheapen } = await import("./cheap-scrypt.ts");
@@ -119,6 +120,38 @@ describe("a login", () => {
     expect((await served.ask("POST", "/v1/logout", { as: token })).status).toBe(204);
     expect([await isIn(token), await isIn(anna.token)]).toEqual([false, true]);
     expect((await served.ask("POST", "/v1/logout", { as: token })).status).toBe(401);
+  });
+});
+
+describe("a login that takes its time", () => {
+  async function logInSlowly(): Promise<() => Promise<Answer>> {
+    let answer: Promise<Answer> | undefined;
+    const goOn = await holdNext(() => {
+      answer = logIn();
+    });
+    return () => {
+      goOn();
+      return answer!;
+    };
+  }
+
+  it("is none by a password that was replaced meanwhile", async () => {
+    const finish = await logInSlowly();
+    const body = { password: PASSWORD, new_password: other };
+    expect((await served.ask("PUT", "/v1/me/password", { body, as: anna.token })).status).toBe(204);
+    expect([(await finish()).status, served.reason()]).toEqual([401, "account.password"]);
+  });
+
+  it("is none to an account that has gone meanwhile, nor to another that has its address", async () => {
+    served.join("bo@example.com", { farm: "owner" });
+    let finish = await logInSlowly();
+    expect((await served.ask("DELETE", `/v1/developers/${anna.id}`)).status).toBe(204);
+    expect([(await finish()).status, served.reason()]).toEqual([401, "account.unknown"]);
+    const second = served.join(email);
+    finish = await logInSlowly();
+    expect((await served.ask("DELETE", `/v1/developers/${second.id}`)).status).toBe(204);
+    served.join(email);
+    expect([(await finish()).status, served.reason()]).toEqual([401, "account.password"]);
   });
 });
 

@@ -1,4 +1,5 @@
 /** Members of projects and invitations to them, as somebody would go at them who wants more than they have. */
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { invitationSeconds } from "../../broker/registry/invitations.ts";
 import { MAX_OWNED_PROJECTS, roleIn, type MemberRole } from "../../broker/registry/members.ts";
@@ -126,6 +127,19 @@ describe("members", () => {
     expect([(await remove(auditor, admin.token)).status, served.reason()]).toEqual([403, "access.permission"]);
     expect((await remove(auditor, owner.token)).status).toBe(204);
     expect((await served.ask("GET", members, { as: auditor.token })).status).toBe(404);
+  });
+
+  it("may nothing any more once they are out, also with a request that began before", async () => {
+    const slow = async function* (): AsyncGenerator<string> {
+      yield '{"name":"pi",';
+      // the request is in: who asks was checked
+      await new Promise((resolve) => void setImmediate(resolve));
+      await remove(admin, owner.token);
+      yield '"kind":"device"}';
+    };
+    const body = Readable.from(slow());
+    const answer = await served.ask("POST", "/v1/projects/farm/clients", { body, as: admin.token });
+    expect([answer.status, served.reason(), roleOf(admin)]).toEqual([404, "registry.not-found", undefined]);
   });
 
   it("do not leave by a key that may only read", async () => {

@@ -120,7 +120,7 @@ describe("public keys", () => {
   it.each([
     ["a private key", "private.jwk", "holds a private key; give the public part alone, without d"],
     ["a shared key", "shared.jwk", "holds a private key; give the public part alone, without d"],
-    ["text", "text.jwk", "is no JSON object"],
+    ["PEM that is cut off", "text.jwk", "holds no public key that can be read"],
     ["a list", "list.json", "is no JSON object"],
     ["a key without kty", "kindless.jwk", "holds what is no JWK: it has no kty"],
     ["nothing", "missing.jwk", "cannot be read (ENOENT)"],

@@ -1,6 +1,10 @@
 /** `postern token verify`: asking the authority, as whom, and what the exit code says. */
+import { createPublicKey } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openAdminClient, readDataDir, type AdminAccess } from "../../cli/admin-client.ts";
+import { makeKey } from "../authority/fixture.ts";
 import { openInstallation, type Installation } from "./installation.ts";
 
 let at: Installation;
@@ -57,6 +61,20 @@ describe("postern token verify", () => {
       stderr: "",
       exitCode: 0,
     });
+  });
+
+  it("takes a key pair instead, of a client that has registered the public half in PEM", async () => {
+    const { privateKey } = makeKey();
+    const [pem, pub] = [join(at.dir, "till.pem"), join(at.dir, "till.pub")];
+    writeFileSync(pem, privateKey.export({ type: "pkcs8", format: "pem" }));
+    writeFileSync(pub, createPublicKey(privateKey).export({ type: "spki", format: "pem" }));
+    await at.json(`client create till --project acme --kind service --role reader --jwk ${pub}`);
+    const asked = await at.json(`token get --client acme.till --key-file ${pem} --api web`);
+    const line = `token verify ${asked.access_token} --client acme.till`;
+    expect(await at.run(`${line} --key-file ${pem}`)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect((await at.run(`token verify ${token} --client acme.till --key-file ${pem}`)).stdout).toBe("inactive\n");
+    expect((await at.run(`${line} --key-file ${pem} --secret x`)).exitCode).toBe(2);
+    expect((await at.run(`${line} --key-file ${pub}`)).stderr).toMatch(/till\.pub holds no private key/);
   });
 
   it("takes the token from stdin and the secret from the environment", async () => {

@@ -2,7 +2,7 @@
  * Every field of every body that `/v1` takes, each wrong in every way that it can be wrong, each with its exact error. The rows
  * come from the table of routes and its schemas; what a right body is stands in `right-bodies.ts`.
  */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { sent } from "../../../broker/authority/registry-bodies.ts";
 import type { Route } from "../../../broker/authority/registry-route.ts";
@@ -10,6 +10,11 @@ import { routes } from "../../../broker/authority/registry-table.ts";
 import { readJson } from "../../authority/http-apis.ts";
 import { fillPath, openGround, type Ground } from "./ground.ts";
 import { right } from "./right-bodies.ts";
+
+vi.mock("node:crypto", async (original) => {
+  const { cheapen } = await import("../../authority/cheap-scrypt.ts");
+  return cheapen(await original());
+});
 
 type Sent = keyof typeof sent;
 type Sending = Route & { readonly sends: Sent };
