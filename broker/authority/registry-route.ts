@@ -78,9 +78,14 @@ export interface RouteInput {
   readonly query: unknown;
 }
 
-const page = z.strictObject({ limit: limit(1_000), after: z.string().max(200).optional() });
+/** What lists go by: names, ids and serial numbers. */
+const named = z
+  .string()
+  .max(200)
+  .regex(/^[\w.:-]+$/, "a name or an id");
+const page = z.strictObject({ limit: limit(1_000), after: named.optional() });
 /** The query of the list of certificates. */
-export const certificatePage = page.extend({ client: z.string().max(200).optional() });
+export const certificatePage = page.extend({ client: named.optional() });
 /** The query of the audit log, which goes backwards. */
 export const auditPage = z.strictObject({
   limit: limit(100),

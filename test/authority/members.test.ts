@@ -223,7 +223,7 @@ describe("an invitation", () => {
     await invite("new@example.com", "owner", owner.token);
     const thief = served.join("thief@example.com");
     const onlyRegister = await served.ask("POST", "/v1/invitations", { body: { email: "thief@example.com" } });
-    for (const secret of [mailed("new@example.com"), "pi1_AAAA", "' OR 1=1 --", onlyRegister.body.invitation]) {
+    for (const secret of [mailed("new@example.com"), "pi1_AAAA", "'OR'1'='1'--", onlyRegister.body.invitation]) {
       expect([(await accept(secret, thief)).status, served.reason()]).toEqual([403, "registration.invitation"]);
     }
     expect(roleOf(thief)).toBeUndefined();

@@ -94,8 +94,8 @@ const oddities: readonly (readonly [name: string, status: number, reason: Reason
   ["FARM", 404, "registry.not-found"],
   ["OWN-CLIENT", 404, "registry.not-found"],
   ["x".repeat(256), 404, "registry.not-found"],
-  ["x".repeat(257), 404, "request.not-found"],
-  ["x".repeat(4_000), 404, "request.not-found"],
+  ["x".repeat(257), 400, "request.malformed"],
+  ["x".repeat(4_000), 400, "request.malformed"],
   ["%ff", 400, "request.malformed"],
   ["%c0%ae%c0%ae", 400, "request.malformed"],
   ["%ed%a0%80", 400, "request.malformed"],
@@ -106,14 +106,15 @@ const oddities: readonly (readonly [name: string, status: number, reason: Reason
 
 describe.each(rows.filter(([, { path }]) => path.includes(":")))("a name in %s", (_title, route) => {
   const places = [...route.path.matchAll(/:[a-z]+/g)].map(({ index }) => index);
-  const cases = places.flatMap((place) => oddities.map((odd) => [odd[0].slice(0, 48), place, odd] as const));
+  const cases = places
+    .flatMap((place) => oddities.map((odd) => [odd[0].slice(0, 48), place, odd] as const))
+    .filter(([, , [name]]) => route.sends !== "NewBrokerTicket" || !isName(name));
 
   it.each(cases)("that is %s, at %i", async (_name, place, [name, status, reason]) => {
+    const isNew = route.sends === "NewBrokerTicket" && reason === "registry.not-found";
     const path = fillPath(at, route.path.slice(0, place)) + name + restOf(route.path.slice(place));
     const before = at.picture();
     const answer = await ask(route, path);
-    const isNew = route.sends === "NewBrokerTicket" && reason === "registry.not-found";
-    if (isNew && isName(name)) return expect(answer.status).toBe(201);
     // a broker comes about by its first ticket, and what is no name is a field that is wrong
     expect([answer.status, at.reason()]).toEqual(isNew ? [422, "registry.invalid"] : [status, reason]);
     assertClean(answer);
@@ -135,7 +136,7 @@ describe.each(rows.filter(([, { path }]) => path.includes(":")))("a name in %s",
       const path = fillPath(at, route.path.slice(0, place)) + restOf(route.path.slice(place));
       const before = at.picture();
       const { status } = await ask(route, path);
-      expect([path, [404, 405].includes(status)]).toEqual([path, true]);
+      expect([path, [404, 405, 422].includes(status)]).toEqual([path, true]);
       expect(at.picture() === before).toBe(true);
     }
   });
@@ -235,6 +236,7 @@ describe("a parameter of a query", () => {
     ["with another alphabet's digit", (name) => `${name}=%D9%A1`],
     ["that is not UTF-8", (name) => `${name}=%ff`],
     ["that is not encoded", (name) => `${name}=%zz`],
+    ["with SQL", (name) => `${name}=1%27%20OR%20%271%27=%271`],
     ["too long", (name) => `${name}=${"1".repeat(300)}`],
   ];
   const wrongNumbers: readonly string[] = ["-1", "1.5", "1e3", "0x10", "NaN", "+1", "1'--", "1;DROP"];
@@ -284,14 +286,12 @@ describe("a parameter of a query", () => {
     }
   });
 
-  it("that is right is taken, and SQL in it finds nothing", async () => {
+  it("that is right is taken", async () => {
     const row = { access: "read", method: "GET" } as const;
     const items = async (query: string): Promise<unknown> =>
       readJson(await at.ask(row, `/v1/projects/farm/clients?${query}`))["items"];
     expect(await items("limit=1&after=a")).toHaveLength(1);
-    expect(await items("after=z'OR'1'='1")).toEqual([]);
-    const of = (client: string): Promise<Answer> => at.ask(row, `/v1/projects/farm/certificates?client=${client}`);
-    expect(readJson(await of("farm.own-client'OR'1'='1"))["items"]).toEqual([]);
+    expect(await items("after=z")).toEqual([]);
   });
 
   it("proves nobody: a key there is no key", async () => {
