@@ -14,6 +14,7 @@ import { createAdminCheck } from "./admin-key.ts";
 import { assertMeant, findSigner } from "./assertion-auth.ts";
 import { assertLive, proveClient, proveSomeone, type Asker, type Claimed, type Evidence } from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
+import { hasPeerCertificate } from "./peer-certificate.ts";
 
 /** An api that proved itself. */
 export interface ApiCaller {
@@ -31,8 +32,11 @@ export type Caller = { readonly kind: "client"; readonly asker: Asker } | ApiCal
  * `resource-server.unknown` for an api that is not there.
  */
 export function authenticateCaller(context: AuthorityContext, evidence: Evidence, nowSeconds: number): Caller {
-  const { authorization } = evidence;
+  const { authorization, clientSecret, assertion, socket } = evidence;
   if (authorization !== undefined && /^bearer(?: |$)/i.test(authorization)) {
+    if (clientSecret !== undefined || assertion !== undefined || hasPeerCertificate(socket)) {
+      refuse("request.malformed", "more than one way of client authentication");
+    }
     createAdminCheck(context.adminKey)({ headers: { authorization } });
     return { kind: "admin" };
   }

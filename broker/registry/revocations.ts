@@ -49,10 +49,11 @@ export function revokeAll(r: Registry, wish: Wish, { issuer, actor = ADMIN, proj
     if (project !== undefined) assertOf(r, project, wish);
     const named = new Map<string, RevokedToken>();
     const texts = wish.tokens ?? [];
-    // all in one go, because each look by a hash alone would read all that is on record
+    // all in one go, because each look by a hash alone would read all that is on record, of the project or of everybody
     const byHash = findIssuedByHash(
       r,
       texts.filter(isHash).map((text) => text.toLowerCase()),
+      project,
     );
     for (const text of texts) {
       const token = isHash(text)

@@ -242,11 +242,11 @@ describe("lists", () => {
     const { ask } = await serveFarm();
     for (const name of ["b", "a", "c"]) await ask("POST", "/v1/projects/farm/clients", { name, kind: "device" });
     const names: string[] = [];
-    let next: string | undefined = "";
-    while (next !== undefined) {
-      const { body }: Answer = await ask("GET", `/v1/projects/farm/clients?limit=3&after=${next}`);
+    let after: string | undefined = "";
+    while (after !== undefined) {
+      const { body }: Answer = await ask("GET", `/v1/projects/farm/clients?limit=3${after}`);
       names.push(...body.items.map((client: { name: string }) => client.name));
-      next = body.next;
+      after = body.next === undefined ? undefined : `&after=${body.next}`;
     }
     expect(names).toEqual(["a", "b", "c", "pi-1"]);
   });

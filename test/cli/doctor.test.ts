@@ -163,6 +163,7 @@ describe("whoever asks", () => {
     await dev.json("project create mine");
     const { stdout } = await dev.run("doctor");
     expect(stdout).toMatch(/\nok {2}developer {5}dev@example.com is registered and confirmed, dev_[0-9a-f]{16}\n/);
+    expect(stdout).toMatch(/\n- {3}storage {7}only the holder of the admin key is told\n/);
     expect(stdout).toMatch(/\n- {3}project {7}there is one; none was named, see --project\nok {2}broker /);
   });
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { inspectToken } from "../../shared/token.ts";
 import { toJwtClaims } from "../../shared/claims.ts";
 import type { Verifier } from "../../verify/index.ts";
-import { CREDENTIAL, openRoom, reasonOf, type Room } from "./issuer.ts";
+import { CREDENTIAL, openRoom, reasonOf, until, type Room } from "./issuer.ts";
 
 let room: Room;
 beforeEach(async () => void (room = await openRoom()));
@@ -122,6 +122,34 @@ describe("where the authority is away", () => {
     away();
     room.clock.now += 600;
     expect(await reasonOf(verifier.verify(token))).toBe("token.expired");
+  });
+
+  describe("an answer that is overtaken by the one that the token is active no more", () => {
+    const overtaken: [string, (answer: () => void, response: ServerResponse) => void][] = [
+      ["says that it is", (answer) => answer()],
+      ["does not come", (_answer, response) => void response.destroy()],
+    ];
+    test.each(overtaken)("and %s makes it no known good one", async (_name, finish) => {
+      const verifier = await open({ whenUnreachable: { lastKnownGoodSeconds: 10 } });
+      const token = mintActive();
+      await verifier.verify(token);
+      const active = JSON.stringify(room.issuer.answers.get(token));
+      const held: ServerResponse[] = [];
+      room.issuer.faults.set("/introspect", (response) => held.length === 0 && held.push(response) > 0);
+      const slow = reasonOf(verifier.verify(token));
+      await until(() => held.length === 1);
+      room.issuer.answers.delete(token);
+      expect(await reasonOf(verifier.verify(token))).toBe("token.inactive");
+      away();
+      const answer = (): void => {
+        held[0]!.writeHead(200, { "content-type": "application/json" }).end(active);
+      };
+      finish(answer, held[0]!);
+      const outcome = await slow;
+      if (outcome !== "authority.unreachable") expect(outcome).toMatchObject({ verifiedBy: "introspection" });
+      expect(await reasonOf(verifier.verify(token))).toBe("authority.unreachable");
+      expect(verifier.status().lastKnownGood).toBe(0);
+    });
   });
 
   test("nobody is let in by default", async () => {

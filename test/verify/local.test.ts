@@ -7,6 +7,7 @@ import { mintCwt } from "../../shared/cwt.ts";
 import { signJwt } from "../../shared/jwt.ts";
 import { toJwtClaims } from "../../shared/claims.ts";
 import type { Verifier } from "../../verify/index.ts";
+import { KnownTokens, type KnownToken } from "../../verify/known-tokens.ts";
 import { AUDIENCE, makeSigner, openRoom, reasonOf, type Room } from "./issuer.ts";
 
 let room: Room;
@@ -172,8 +173,15 @@ describe("a token is refused", () => {
 test("the memory of tokens is bounded, and the one not asked for the longest goes first", async () => {
   const small = await room.open({ cacheSize: 2 });
   const [a, b, c] = [room.mint(), room.mint(), room.mint()];
-  for (const token of [a, b, a, c]) await small.verify(token);
+  for (const token of [a, b, c]) await small.verify(token);
   expect(small.status().knownTokens).toBe(2);
+  const kept = new KnownTokens(2);
+  const known = {} as KnownToken;
+  kept.keep("a", known);
+  kept.keep("b", known);
+  kept.get("a");
+  kept.keep("c", known);
+  expect(["a", "b", "c"].map((token) => kept.get(token) === known)).toEqual([true, false, true]);
   const none = await room.open({ cacheSize: 0 });
   await none.verify(a);
   expect(none.status().knownTokens).toBe(0);

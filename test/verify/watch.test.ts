@@ -62,9 +62,14 @@ test("when its key is published no more", async () => {
   const reasons: string[] = [];
   verifier.watch(await verifier.verify(room.mint()), (reason) => reasons.push(reason));
   const next = makeSigner("k2");
-  room.issuer.published = [next];
+  room.issuer.published.push(next);
   room.clock.ms += 30_000;
   await verifier.verify(room.mint({}, next));
+  expect(reasons).toEqual([]);
+  const last = makeSigner("k3");
+  room.issuer.published = [last];
+  room.clock.ms += 30_000;
+  await verifier.verify(room.mint({}, last));
   expect(reasons).toEqual(["token.key-unknown"]);
 });
 
