@@ -36,6 +36,12 @@ export function readResourceServer(text: string): { readonly project: string; re
   return slash >= 0 && slug.test(parts.project) && name.test(parts.api) ? parts : undefined;
 }
 
+/** Whether a text has the form of a client id or of `<project>/<api>`. What has not may be a secret in the wrong place. */
+export function isCallerName(text: string): boolean {
+  const mark = /[./]/.exec(text);
+  return mark !== null && slug.test(text.slice(0, mark.index)) && name.test(text.slice(mark.index + 1));
+}
+
 /** The URI that stands in the subject alternative name of a device certificate. */
 export function clientIdUrn(id: string): string {
   return `urn:postern:client:${id}`;

@@ -1,6 +1,7 @@
 /**
  * What makes an assertion good (RFC 7523, section 3): it is meant for this authority, not too old and not too far ahead, and
- * signed by a key that is on record for who it speaks of. That it is used once is for whoever acts on it.
+ * signed by a key that is on record for who it speaks of. That it is used once is for whoever acts on it; one that was
+ * used before proves nothing, since others may have seen it by then.
  *
  * The algorithm is ES256 whatever the header says, and the key never comes from the header: a `kid` only tells which of
  * the keys on record is meant.

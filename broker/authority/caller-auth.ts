@@ -8,11 +8,20 @@ import type { AssertionClaims } from "../../shared/assertion.ts";
 import { readResourceServer } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { findApiOf, type Api } from "../registry/apis.ts";
+import { assertUnspent } from "../registry/assertions.ts";
 import { liveKeys } from "../registry/public-keys.ts";
 import { checkInVain, checkSecret } from "../registry/secrets.ts";
 import { createAdminCheck } from "./admin-key.ts";
 import { assertMeant, findSigner } from "./assertion-auth.ts";
-import { assertLive, proveClient, proveSomeone, type Asker, type Claimed, type Evidence } from "./client-auth.ts";
+import {
+  assertLive,
+  proveClient,
+  proveSomeone,
+  sayClaimed,
+  type Asker,
+  type Claimed,
+  type Evidence,
+} from "./client-auth.ts";
 import type { AuthorityContext } from "./context.ts";
 import { hasPeerCertificate } from "./peer-certificate.ts";
 
@@ -67,10 +76,11 @@ function proveApi(
   const keys = api === undefined ? [] : liveKeys(registry, { project: api.project, api: api.name });
   const key = findSigner(assertion, keys);
   if (api === undefined) return unknown(claimed);
-  if (key === undefined) return refuse("assertion.signature", claimed.user.slice(0, 100));
+  if (key === undefined) return refuse("assertion.signature", claimed.user);
+  assertUnspent(registry, claimed.user, assertion.claims.id);
   return { kind: "api", api, assertion: assertion.claims };
 }
 
 function unknown({ user }: { readonly user: string }): never {
-  return refuse("resource-server.unknown", user.slice(0, 100));
+  return refuse("resource-server.unknown", sayClaimed(user));
 }

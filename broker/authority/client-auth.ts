@@ -10,7 +10,9 @@ import type { TLSSocket } from "node:tls";
 import { readAssertion, type Assertion, type AssertionClaims } from "../../shared/assertion.ts";
 import type { PublicKey } from "../../shared/cose-key.ts";
 import type { DeviceCertificate } from "../../shared/device-certificate.ts";
+import { isCallerName } from "../../shared/names.ts";
 import { refuse } from "../../shared/refusal.ts";
+import { assertUnspent } from "../registry/assertions.ts";
 import { findCertificate, liveCertificateKeys } from "../registry/certificates.ts";
 import { findClient, type Client } from "../registry/clients.ts";
 import { liveKeys } from "../registry/public-keys.ts";
@@ -98,6 +100,7 @@ export function proveClient(
   if (client === undefined) return unknown(claimed);
   if (!client.enabled) return refuse("client.disabled", client.id);
   if (key === undefined) return refuse("assertion.signature", client.id);
+  assertUnspent(registry, client.id, assertion.claims.id);
   return { client, method: "assertion", key, assertion: assertion.claims };
 }
 
@@ -113,6 +116,11 @@ export function assertLive(context: AuthorityContext, { client, certificate }: A
     if (recorded?.clientId !== client.id) refuse("certificate.unknown", certificate.serial);
     if (recorded.revokedAt !== null) refuse("certificate.revoked", recorded.serial);
   });
+}
+
+/** What operators read of a name that nobody has: it goes into the log for good, and may be a secret in the wrong place. */
+export function sayClaimed(user: string): string {
+  return isCallerName(user) ? user : `a name of ${user.length} characters that is no id`;
 }
 
 /** Exactly one way, with whom it is said to prove. */
@@ -171,5 +179,5 @@ function toUnnamed(key: PublicKey): NamedKey {
 }
 
 function unknown({ user }: { readonly user: string }): never {
-  return refuse("client.unknown", user.slice(0, 100));
+  return refuse("client.unknown", sayClaimed(user));
 }

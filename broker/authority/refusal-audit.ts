@@ -7,6 +7,7 @@
 import type { TLSSocket } from "node:tls";
 import type { FastifyRequest } from "fastify";
 import { readAssertion } from "../../shared/assertion.ts";
+import { isCallerName } from "../../shared/names.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { recordRefusal, type Refused } from "../registry/refusals.ts";
 import { principalOf } from "./access.ts";
@@ -27,8 +28,6 @@ export interface RefusalNote {
 }
 
 const notes = new WeakMap<Refusal, RefusalNote>();
-/** A client id or `<project>/<api>`: nothing else that is claimed is written down, since it might be a secret. */
-const idPattern = /^[a-z][a-z0-9-]{1,30}[./][A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
 const longestText = 200;
 /** A part of a path beyond this may be a secret in the wrong place. */
 const longestPart = 40;
@@ -93,7 +92,10 @@ function projectOf(request: FastifyRequest): string | undefined {
   return project;
 }
 
-/** Whom a stranger claims to be: by Basic, by a certificate, by `client_id`, or by an assertion. None of it is proven. */
+/**
+ * Whom a stranger claims to be: by Basic, by a certificate, by `client_id`, or by an assertion. None of it is proven, and
+ * nothing but a name is written down, since it might be a secret.
+ */
 function claimedBy(request: FastifyRequest): string | undefined {
   for (const read of claims) {
     let found: string | undefined;
@@ -102,7 +104,7 @@ function claimedBy(request: FastifyRequest): string | undefined {
     } catch {
       // what cannot be read claims nothing
     }
-    if (found !== undefined && idPattern.test(found)) return found;
+    if (found !== undefined && isCallerName(found)) return found;
   }
   return undefined;
 }

@@ -124,7 +124,8 @@ export function getApi(r: Registry, project: string, name: string): Api {
 /** The api that tokens with this audience are for. */
 export function findApi(r: Registry, audience: string): Api | undefined {
   if (audience.length > maxAudienceLength) return undefined;
-  return r.remember(`api ${audience}`, () => {
+  // an audience may look like `<project>/<api>`, and is asked for by strangers
+  return r.remember(`audience ${audience}`, () => {
     const row = statement<ApiRow>(r.db, `SELECT * FROM api WHERE audience = ?`).get(audience);
     return row === undefined ? undefined : toApi(row);
   });

@@ -23,6 +23,12 @@ export function spendAssertion(r: Registry, clientId: string, id: Uint8Array, ex
   if (!isSpent(r, clientId, id, exp)) refuse("assertion.replayed", clientId);
 }
 
+/** Throws `assertion.replayed` for one that was used before, and leaves one that was not as it is. */
+export function assertUnspent(r: Registry, clientId: string, id: Uint8Array): void {
+  const spent = statement(r.db, `SELECT 1 FROM assertion WHERE client = ? AND id = ?`);
+  if (spent.get(clientId, id) !== undefined) refuse("assertion.replayed", clientId);
+}
+
 /** A proof is its key's and its `jti`; whose client it came from makes no difference. Throws `dpop.replayed`. */
 export function spendProof(r: Registry, { thumbprint, jti, iat }: DpopProof): void {
   if (!isSpent(r, `dpop:${thumbprint}`, Buffer.from(jti), iat + DPOP_LEEWAY_SECONDS)) refuse("dpop.replayed");

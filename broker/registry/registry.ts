@@ -36,7 +36,7 @@ export interface Registry {
   afterCommit(then: () => void): void;
   /** Calls back after each change that was committed, until the returned function is called. */
   onChange(listener: () => void): () => void;
-  /** What `read` gives, remembered until the next change. */
+  /** What `read` gives, remembered until the next change. The name begins with a word that no other reader begins with. */
   remember<T>(name: string, read: () => T): T;
   close(): void;
 }

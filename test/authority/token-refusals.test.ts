@@ -306,7 +306,9 @@ describe("an assertion as a CWT", () => {
     const id = at.lines.findLast((line) => line["msg"] === "refused")?.["id"];
     expect(listAudit(at.registry, { project: "plant", limit: 1 })[0]).toMatchObject({
       event: "token.refused",
-      actor: "plant.pi",
+      // whoever saw it may use it again, so that it proves nobody
+      actor: "stranger",
+      facts: { claimed: "plant.pi" },
       reason: "assertion.replayed",
       refusalId: id,
     });
