@@ -6,9 +6,10 @@
  */
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { decode, encode, type Cbor, type DecodeOptions } from "./cbor.ts";
+import { FilterTree } from "./filter-tree.ts";
 import { readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
-import { assertTopicFilter, covers, coversLevels, intersectFilters } from "./topic.ts";
+import { assertTopicFilter, coversLevels, intersectLevels } from "./topic.ts";
 
 /** A topic filter with what it permits. A permission of a role may hold placeholders, a scope never does. */
 export interface Grant {
@@ -119,15 +120,25 @@ export function expandGrants(grants: readonly Grant[], clientId: string): Grant[
 /** What is in both: each requested filter cut to each allowed one. */
 export function intersectGrants(allowed: readonly Grant[], requested: readonly Grant[]): Grant[] {
   const both = new Map<string, Grant>();
-  for (const r of requested) {
-    for (const a of allowed) {
-      const [pub, sub] = [a.pub && r.pub, a.sub && r.sub];
-      const filter = pub || sub ? intersectFilters(a.filter, r.filter) : undefined;
-      if (filter === undefined) continue;
-      const known = both.get(filter);
-      both.set(filter, { filter, pub: pub || known?.pub === true, sub: sub || known?.sub === true });
-      // no token has room for more, and merging compares each with each
-      if (both.size > maxGrants) refuse("request.scope", "too many combinations with the roles: ask for less");
+  const add = (filter: string, pub: boolean, sub: boolean): void => {
+    const known = both.get(filter);
+    both.set(filter, { filter, pub: pub || known?.pub === true, sub: sub || known?.sub === true });
+    // no token has room for more
+    if (both.size > maxGrants) refuse("request.scope", "too many combinations with the roles: ask for less");
+  };
+  const whole = toTrees(allowed);
+  const parts = allowed.map((grant) => ({ ...grant, levels: grant.filter.split("/") }));
+  for (const { filter, ...r } of requested) {
+    const [pub, sub] = [r.pub && whole.pub.covers(filter), r.sub && whole.sub.covers(filter)];
+    if (pub || sub) add(filter, pub, sub);
+    // what is allowed as a whole is not allowed in parts besides
+    const [partPub, partSub] = [r.pub && !pub, r.sub && !sub];
+    if (!partPub && !partSub) continue;
+    const levels = filter.split("/");
+    for (const a of parts) {
+      if (!(a.pub && partPub) && !(a.sub && partSub)) continue;
+      const part = intersectLevels(a.levels, levels);
+      if (part !== undefined) add(part, a.pub && partPub, a.sub && partSub);
     }
   }
   return mergeGrants([...both.values()]);
@@ -145,9 +156,9 @@ export function mergeGrants(grants: readonly Grant[]): Grant[] {
     });
   }
   const all = [...byFilter.values()];
+  const trees = toTrees(all);
   const needed = (grant: Grant, permission: "pub" | "sub"): boolean =>
-    grant[permission] &&
-    !all.some((other) => other !== grant && other[permission] && covers(other.filter, grant.filter));
+    grant[permission] && !trees[permission].coversBeside(grant.filter);
   return all
     .map((grant) => ({ filter: grant.filter, pub: needed(grant, "pub"), sub: needed(grant, "sub") }))
     .filter((grant) => grant.pub || grant.sub)
@@ -176,6 +187,12 @@ export function mayPublish(grants: readonly Grant[] | Permissions, topic: string
 export function maySubscribe(grants: readonly Grant[] | Permissions, filter: string): boolean {
   const levels = filter.split("/");
   return permissionsOf(grants).sub.some((granted) => coversLevels(granted, levels));
+}
+
+function toTrees(grants: readonly Grant[]): Readonly<Record<"pub" | "sub", FilterTree>> {
+  const treeOf = (permission: "pub" | "sub"): FilterTree =>
+    new FilterTree(grants.filter((grant) => grant[permission]).map(({ filter }) => filter));
+  return { pub: treeOf("pub"), sub: treeOf("sub") };
 }
 
 function permissionsOf(grants: readonly Grant[] | Permissions): Permissions {

@@ -74,11 +74,9 @@ export function coversLevels(g: readonly string[], r: readonly string[]): boolea
   return g.length === r.length;
 }
 
-/** The filter that matches exactly what both match, or undefined when nothing is left. */
-export function intersectFilters(a: string, b: string): string | undefined {
-  const left = a.split("/");
-  const right = b.split("/");
-  if (a.startsWith("$") !== b.startsWith("$")) return undefined;
+/** The filter that matches exactly what both match, or undefined when nothing is left. Both are split into their levels. */
+export function intersectLevels(left: readonly string[], right: readonly string[]): string | undefined {
+  if (left[0]!.startsWith("$") !== right[0]!.startsWith("$")) return undefined;
   const both: string[] = [];
   for (let i = 0; ; i++) {
     const l = left[i];

@@ -17,7 +17,7 @@ import {
   type Grant,
   readScopeNames,
 } from "../../shared/scope.ts";
-import { assertTopicFilter, assertTopicName, covers, intersectFilters } from "../../shared/topic.ts";
+import { assertTopicFilter, assertTopicName, covers, intersectLevels } from "../../shared/topic.ts";
 import { hasVectors, readVectors } from "../peers.ts";
 import { hex, reasonOf, unhex } from "./reading.ts";
 
@@ -97,7 +97,9 @@ describe("covers", () => {
   });
 });
 
-describe("intersectFilters", () => {
+const intersectFilters = (a: string, b: string): string | undefined => intersectLevels(a.split("/"), b.split("/"));
+
+describe("the intersection of two filters", () => {
   test("matches exactly what both match", () => {
     fc.assert(
       fc.property(filter, filter, name, (a, b, topic) => {
