@@ -9,7 +9,7 @@ import { decode, encode, type Cbor, type DecodeOptions } from "./cbor.ts";
 import { FilterTree } from "./filter-tree.ts";
 import { readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
-import { assertTopicFilter, coversLevels, intersectLevels } from "./topic.ts";
+import { assertTopicFilter, coversLevels, intersectFilters } from "./topic.ts";
 
 /** A topic filter with what it permits. A permission of a role may hold placeholders, a scope never does. */
 export interface Grant {
@@ -126,19 +126,13 @@ export function intersectGrants(allowed: readonly Grant[], requested: readonly G
     // no token has room for more
     if (both.size > maxGrants) refuse("request.scope", "too many combinations with the roles: ask for less");
   };
-  const whole = toTrees(allowed);
-  const parts = allowed.map((grant) => ({ ...grant, levels: grant.filter.split("/") }));
-  for (const { filter, ...r } of requested) {
-    const [pub, sub] = [r.pub && whole.pub.covers(filter), r.sub && whole.sub.covers(filter)];
-    if (pub || sub) add(filter, pub, sub);
-    // what is allowed as a whole is not allowed in parts besides
-    const [partPub, partSub] = [r.pub && !pub, r.sub && !sub];
-    if (!partPub && !partSub) continue;
-    const levels = filter.split("/");
-    for (const a of parts) {
-      if (!(a.pub && partPub) && !(a.sub && partSub)) continue;
-      const part = intersectLevels(a.levels, levels);
-      if (part !== undefined) add(part, a.pub && partPub, a.sub && partSub);
+  const trees = toTrees(allowed);
+  for (const { filter, ...asked } of requested) {
+    for (const permission of (["pub", "sub"] as const).filter((one) => asked[one])) {
+      const tree = trees[permission];
+      // what is allowed as a whole is not looked for in parts
+      const parts = tree.covers(filter) ? [filter] : tree.meeting(filter).map((one) => intersectFilters(one, filter));
+      for (const part of parts) if (part !== undefined) add(part, permission === "pub", permission === "sub");
     }
   }
   return mergeGrants([...both.values()]);

@@ -12,10 +12,10 @@ import { API_KEY_PREFIX, useApiKey, type ApiKey } from "../registry/api-keys.ts"
 import { ADMIN } from "../registry/audit.ts";
 import { actorOf, type Developer } from "../registry/developers.ts";
 import { LOGIN_PREFIX, useLogin, type Login } from "../registry/logins.ts";
-import { assertRoleIn, permissionsOf, type Permission } from "../registry/members.ts";
+import { assertRoleIn } from "../registry/members.ts";
+import { permissionsOf, type Permission } from "../registry/member-roles.ts";
 import type { Registry } from "../registry/registry.ts";
 import { createAdminCheck, readBearer } from "./admin-key.ts";
-import type { RegistryContext, Route } from "./registry-route.ts";
 
 /**
  * What a row wants: nothing, a developer, a developer who has logged in (and not a key of theirs), a permission in the project
@@ -43,10 +43,16 @@ const stranger: Principal = { kind: "stranger", actor: "stranger" };
 const admin: Principal = { kind: "admin", actor: ADMIN };
 
 /** Finds out who asks and refuses those who may not. */
-export type Admission = (route: Route, request: FastifyRequest) => Principal;
+export type Admission = (row: { readonly access: Access }, request: FastifyRequest) => Principal;
 
 /** The check in front of every row. Throws `admin.key`, `account.login`, `api-key.*`, `access.permission`, `registry.not-found`. */
-export function createAdmission({ registry, adminKey }: Pick<RegistryContext, "registry" | "adminKey">): Admission {
+export function createAdmission({
+  registry,
+  adminKey,
+}: {
+  readonly registry: Registry;
+  readonly adminKey: string;
+}): Admission {
   const assertAdmin = createAdminCheck(adminKey);
 
   function authenticate(request: FastifyRequest): Principal {

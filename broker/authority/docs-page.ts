@@ -2,7 +2,7 @@
  * `GET /docs`: the OpenAPI document as a page for people. It is one file without script, and loads nothing from anywhere.
  */
 import { createHash } from "node:crypto";
-import type { Json } from "./openapi.ts";
+import type { Json } from "./openapi-oauth.ts";
 
 /** The page, and the policy that keeps it from doing anything but being read. */
 export interface DocsPage {

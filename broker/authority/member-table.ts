@@ -9,7 +9,8 @@ import {
   type NewInvitation,
 } from "../registry/invitations.ts";
 import { actorOf } from "../registry/developers.ts";
-import { addMember, listMembers, permissionsOf, removeMember, setMemberRole } from "../registry/members.ts";
+import { addMember, listMembers, removeMember, setMemberRole } from "../registry/members.ts";
+import { permissionsOf } from "../registry/member-roles.ts";
 import { assertLogin, assertPermission } from "./access.ts";
 import { toInvitationAnswer, toMember } from "./account-bodies.ts";
 import { invitationMail } from "./account-mails.ts";

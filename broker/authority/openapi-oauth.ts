@@ -5,9 +5,11 @@
  * The CBOR of the same requests (RFC 9200) has no schema language here; docs/protocol.md gives it byte for byte.
  */
 import { z } from "zod";
-import type { Json } from "./openapi.ts";
 import { presentedTokenSchema } from "./presented-token.ts";
 import { tokenRequestSchema } from "./token-request.ts";
+
+/** A part of the document. */
+export type Json = Readonly<Record<string, unknown>>;
 
 /** One operation that the table of `/v1` has not. */
 export interface OauthOperation {

@@ -5,13 +5,10 @@
 import { z } from "zod";
 import { meaningOf, type Reason } from "../../shared/refusal.ts";
 import type { Access } from "./access.ts";
-import { oauthOperations, oauthSchemas } from "./openapi-oauth.ts";
+import { oauthOperations, oauthSchemas, type Json } from "./openapi-oauth.ts";
 import { answered, sent } from "./registry-bodies.ts";
 import type { Route } from "./registry-route.ts";
 import { routes } from "./registry-table.ts";
-
-/** Anything that JSON can say. */
-export type Json = Readonly<Record<string, unknown>>;
 
 /** The document, ready to be sent as JSON but for `servers`, which are known once the authority listens. */
 export function openApiDocument(): Json {

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { refuse } from "../../shared/refusal.ts";
 import { statement } from "../sqlite/database.ts";
 import { ADMIN, audit } from "./audit.ts";
-import type { MemberRole } from "./members.ts";
+import type { MemberRole } from "./member-roles.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
 import { hashSecret } from "./secrets.ts";

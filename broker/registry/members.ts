@@ -1,33 +1,14 @@
 /**
- * What a developer may do in a project, by the role that they have in it.
- *
- * An owner may do everything, an admin everything but decide who the owners are, an auditor read everything and change
- * nothing, an enroller make tickets for devices. A project that has an owner always has one.
+ * The developers of a project, each with a role. A project that has an owner always has one.
  */
 import { refuse } from "../../shared/refusal.ts";
 import { statement } from "../sqlite/database.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { actorOf } from "./developers.ts";
 import { revokeInvitationsBy } from "./invitations.ts";
+import { permissionsOf, type MemberRole } from "./member-roles.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
-
-/** What a request wants to do in a project. */
-export type Permission = "read" | "audit" | "enrol" | "manage" | "own";
-
-/** The roles of members. */
-export type MemberRole = "owner" | "admin" | "auditor" | "enroller";
-
-/** All permissions, least first. */
-export const allPermissions: readonly Permission[] = ["read", "audit", "enrol", "manage", "own"];
-
-/** What each role permits. */
-export const permissionsOf: Readonly<Record<MemberRole, readonly Permission[]>> = {
-  owner: allPermissions,
-  admin: ["read", "audit", "enrol", "manage"],
-  auditor: ["read", "audit"],
-  enroller: ["read", "enrol"],
-};
 
 /** A developer in a project. */
 export interface Member {

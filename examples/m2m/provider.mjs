@@ -31,6 +31,6 @@ const server = createServer((request, response) => {
 });
 server.listen(Number(PORT), "localhost", () => console.log(`provider   listening on ${origin}`));
 process.once("SIGTERM", () => {
-  verifier.close();
+  void verifier.close();
   server.close();
 });

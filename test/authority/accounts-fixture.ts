@@ -19,7 +19,8 @@ import { registerRegistryRoutes } from "../../broker/authority/registry-routes.t
 import { createApiKey, type NewApiKey } from "../../broker/registry/api-keys.ts";
 import { addConfirmed, type Developer } from "../../broker/registry/developers.ts";
 import { createLogin } from "../../broker/registry/logins.ts";
-import { addMember, type MemberRole } from "../../broker/registry/members.ts";
+import { addMember } from "../../broker/registry/members.ts";
+import { type MemberRole } from "../../broker/registry/member-roles.ts";
 import { formatPhc } from "../../broker/registry/passwords.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
 import { openFixture, type Fixture } from "../registry/fixture.ts";

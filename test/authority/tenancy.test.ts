@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { routes } from "../../broker/authority/registry-table.ts";
 import type { Route } from "../../broker/authority/registry-route.ts";
 import { createProject } from "../../broker/registry/projects.ts";
-import { allPermissions, permissionsOf, type MemberRole, type Permission } from "../../broker/registry/members.ts";
+import { allPermissions, permissionsOf, type MemberRole, type Permission } from "../../broker/registry/member-roles.ts";
 import { openAccounts, type Accounts, type Answer, type Person } from "./accounts-fixture.ts";
 
 const rows = routes.map((route): [string, Route] => [`${route.method} ${route.path}`, route]);
