@@ -106,7 +106,8 @@ export async function findAccess(
   // a key that was given is for an authority that was named
   const isOpen = given === undefined && !named && environment["POSTERN_DATA"] === undefined;
   const found = url ?? files.url ?? (isOpen ? findLastLogin(environment)?.url : undefined);
-  if (found === undefined) return fail(`no authority in ${dir}; start one with postern up, or give --url or --data`);
+  if (found === undefined)
+    return fail(`no authority in ${dir}; start one with postern up, log in to one, or give --url or --data`);
   if (!URL.canParse(found) || new URL(found).protocol !== "https:")
     return failUsage(`${found} is not an https address`);
 

@@ -34,6 +34,9 @@ export function readKeyOptions({ jwk, jwks }: KeyOptions): object[] | undefined 
 /** The public key in PEM as a JWK; nothing where the file is not PEM of one. */
 function readPem(file: string): object | undefined {
   const text = readKeyFile(file);
+  if (/^-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text.trimStart())) {
+    return fail(`${file} holds a private key; give the public one: openssl pkey -in PRIVATE.pem -pubout`);
+  }
   if (!text.trimStart().startsWith("-----BEGIN PUBLIC KEY-----")) return undefined;
   try {
     return createPublicKey(text).export({ format: "jwk" });

@@ -2,9 +2,10 @@
  * JSON Web Tokens in compact form, signed with ES256: access tokens (`at+jwt`, RFC 9068), client assertions (RFC 7523) and
  * DPoP proofs (RFC 9449).
  *
- * Refuses every other algorithm, `none` included, `crit`, and any text that base64url would decode but not give back.
+ * Refuses every other algorithm, `none` included, `crit`, any text that base64url would decode but not give back, and JSON that
+ * is not UTF-8.
  */
-import { decodeJwt, decodeProtectedHeader } from "jose";
+import { isUtf8 } from "node:buffer";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { toJwtClaims, type Claims } from "./claims.ts";
 import type { PublicJwk, PublicKey } from "./cose-key.ts";
@@ -27,7 +28,7 @@ export function signJwt(payload: Record<string, unknown>, type: string, signer: 
   const name = jwk === undefined ? signer.kid !== "" && { kid: signer.kid } : { jwk };
   const protectedHeader = { alg: "ES256", typ: type, ...name };
   const signed = `${toPart(protectedHeader)}.${toPart(payload)}`;
-  return `${signed}.${toBase64url(signer.sign(Buffer.from(signed)))}`;
+  return `${signed}.${toBase64url(signer.sign(Buffer.from(signed, "latin1")))}`;
 }
 
 /** Mints an access token (RFC 9068). */
@@ -37,29 +38,37 @@ export function mintJwt(claims: Claims, signer: Signer): string {
 
 /** Reads a compact JWT. Throws `token.malformed`, `token.algorithm`. */
 export function readJwt(text: string): Jwt {
-  const parts = text.split(".");
-  if (parts.length !== 3) return refuse("token.malformed", "a JWT has three parts");
-  const signature = fromBase64url(parts[2]!);
-  parts.slice(0, 2).forEach(fromBase64url);
-  let protectedHeader: Record<string, unknown>;
-  let payload: Record<string, unknown>;
-  try {
-    protectedHeader = decodeProtectedHeader(text);
-    payload = decodeJwt(text);
-  } catch {
-    return refuse("token.malformed", "header or payload is not a JSON object");
-  }
-  const { alg, crit, kid, typ, jwk } = protectedHeader;
+  const headerEnd = text.indexOf(".");
+  const payloadEnd = text.indexOf(".", headerEnd + 1);
+  if (payloadEnd < 0 || text.includes(".", payloadEnd + 1)) return refuse("token.malformed", "a JWT has three parts");
+  const signature = fromBase64url(text.slice(payloadEnd + 1));
+  const protectedHeader = fromBase64url(text.slice(0, headerEnd));
+  const payload = toObject(fromBase64url(text.slice(headerEnd + 1, payloadEnd)));
+  const { alg, crit, kid, typ, jwk } = toObject(protectedHeader);
   if (alg !== "ES256") return refuse("token.algorithm", "not ES256");
   if (crit !== undefined) return refuse("token.malformed", "crit is not understood");
   if (kid !== undefined && typeof kid !== "string") return refuse("token.malformed", "kid is not text");
   if (typ !== undefined && typeof typ !== "string") return refuse("token.malformed", "typ is not text");
-  return { kid, type: typ, jwk, payload, signed: Buffer.from(`${parts[0]}.${parts[1]}`), signature };
+  return { kid, type: typ, jwk, payload, signed: Buffer.from(text.slice(0, payloadEnd), "latin1"), signature };
 }
 
 /** Whether the signature is one by this key. */
 export function isSignedBy(jwt: Jwt, key: PublicKey): boolean {
   return verifyEs256(key, jwt.signed, jwt.signature);
+}
+
+/** Header or payload. Of two members of one name the last counts (RFC 7515, section 4; RFC 7519, section 4). */
+function toObject(json: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = isUtf8(json)
+      ? JSON.parse(Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString())
+      : undefined;
+  } catch {
+    // no JSON at all is no object either
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  return refuse("token.malformed", "header or payload is not a JSON object");
 }
 
 function toPart(value: Record<string, unknown>): string {

@@ -257,7 +257,8 @@ export class Refusal extends Error {
     super(detail === "" ? reason : `${reason}: ${detail}`);
     this.name = "Refusal";
     this.reason = reason;
-    this.id = randomBytes(9).toString("base64url");
+    // an id is an argument of `postern explain`, and what begins with - is an option there
+    this.id = randomBytes(9).toString("base64url").replace(/^-/, "_");
     this.detail = detail;
   }
 }

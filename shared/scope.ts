@@ -6,7 +6,7 @@
  */
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { decode, encode, type Cbor, type DecodeOptions } from "./cbor.ts";
-import { FilterTree } from "./filter-tree.ts";
+import { FilterSet } from "./filter-set.ts";
 import { readClientId } from "./names.ts";
 import { Refusal, refuse } from "./refusal.ts";
 import { assertTopicFilter, coversLevels, intersectFilters } from "./topic.ts";
@@ -126,16 +126,24 @@ export function intersectGrants(allowed: readonly Grant[], requested: readonly G
     // no token has room for more
     if (both.size > maxGrants) refuse("request.scope", "too many combinations with the roles: ask for less");
   };
-  const trees = toTrees(allowed);
+  const sets = toSets(allowed);
   for (const { filter, ...asked } of requested) {
     for (const permission of (["pub", "sub"] as const).filter((one) => asked[one])) {
-      const tree = trees[permission];
+      const set = sets[permission];
       // what is allowed as a whole is not looked for in parts
-      const parts = tree.covers(filter) ? [filter] : tree.meeting(filter).map((one) => intersectFilters(one, filter));
+      const parts = set.covers(filter) ? [filter] : set.meeting(filter).map((one) => intersectFilters(one, filter));
       for (const part of parts) if (part !== undefined) add(part, permission === "pub", permission === "sub");
     }
   }
   return mergeGrants([...both.values()]);
+}
+
+/** Grants cut to what is allowed; the very array where that cuts nothing. Throws `request.scope` where it leaves too many pieces. */
+export function cutGrants(allowed: readonly Grant[], grants: readonly Grant[]): readonly Grant[] {
+  const permissions = toPermissions(allowed);
+  const isAllowed = ({ filter, pub, sub }: Grant): boolean =>
+    (!pub || mayPublish(permissions, filter)) && (!sub || maySubscribe(permissions, filter));
+  return grants.every(isAllowed) ? grants : intersectGrants(allowed, grants);
 }
 
 /** The same permissions in the fewest entries: one a filter, sorted, what others cover dropped. */
@@ -150,9 +158,9 @@ export function mergeGrants(grants: readonly Grant[]): Grant[] {
     });
   }
   const all = [...byFilter.values()];
-  const trees = toTrees(all);
+  const sets = toSets(all);
   const needed = (grant: Grant, permission: "pub" | "sub"): boolean =>
-    grant[permission] && !trees[permission].coversBeside(grant.filter);
+    grant[permission] && !sets[permission].coversBeside(grant.filter);
   return all
     .map((grant) => ({ filter: grant.filter, pub: needed(grant, "pub"), sub: needed(grant, "sub") }))
     .filter((grant) => grant.pub || grant.sub)
@@ -183,10 +191,10 @@ export function maySubscribe(grants: readonly Grant[] | Permissions, filter: str
   return permissionsOf(grants).sub.some((granted) => coversLevels(granted, levels));
 }
 
-function toTrees(grants: readonly Grant[]): Readonly<Record<"pub" | "sub", FilterTree>> {
-  const treeOf = (permission: "pub" | "sub"): FilterTree =>
-    new FilterTree(grants.filter((grant) => grant[permission]).map(({ filter }) => filter));
-  return { pub: treeOf("pub"), sub: treeOf("sub") };
+function toSets(grants: readonly Grant[]): Readonly<Record<"pub" | "sub", FilterSet>> {
+  const setOf = (permission: "pub" | "sub"): FilterSet =>
+    new FilterSet(grants.filter((grant) => grant[permission]).map(({ filter }) => filter));
+  return { pub: setOf("pub"), sub: setOf("sub") };
 }
 
 function permissionsOf(grants: readonly Grant[] | Permissions): Permissions {

@@ -74,19 +74,21 @@ export function coversLevels(g: readonly string[], r: readonly string[]): boolea
   return g.length === r.length;
 }
 
-/** The filter that matches exactly what both match, or undefined when nothing is left. Both are split into their levels. */
-export function intersectLevels(left: readonly string[], right: readonly string[]): string | undefined {
-  if (left[0]!.startsWith("$") !== right[0]!.startsWith("$")) return undefined;
-  let end = 0;
-  for (; left[end] !== "#" && right[end] !== "#"; end++) {
-    const l = left[end];
-    const r = right[end];
-    if (l === undefined && r === undefined) break;
-    // of most pairs nothing is left, which is to cost nothing
-    if (l === undefined || r === undefined || (l !== "+" && r !== "+" && l !== r)) return undefined;
+/** The filter that matches exactly what both match, or undefined when nothing is left. */
+export function intersectFilters(a: string, b: string): string | undefined {
+  const left = a.split("/");
+  const right = b.split("/");
+  if (a.startsWith("$") !== b.startsWith("$")) return undefined;
+  const both: string[] = [];
+  for (let i = 0; ; i++) {
+    const l = left[i];
+    const r = right[i];
+    if (l === "#") return [...both, ...right.slice(i)].join("/");
+    if (r === "#") return [...both, ...left.slice(i)].join("/");
+    if (l === undefined || r === undefined) return l === r ? both.join("/") : undefined;
+    if (l !== "+" && r !== "+" && l !== r) return undefined;
+    both.push(l === "+" ? r : l);
   }
-  const both = left.slice(0, end).map((level, index) => (level === "+" ? right[index] : level));
-  return [...both, ...(left[end] === "#" ? right : left).slice(end)].join("/");
 }
 
 function assertText(text: string, reason: "topic.name" | "topic.filter", maxLevels: number): void {

@@ -40,6 +40,8 @@ export interface Contact {
 /** An authority to ask. */
 export interface Authority {
   readonly contact: Contact;
+  /** Whether it has refused the credential of this api and not taken it since. */
+  readonly isRefused: boolean;
   /**
    * Asks an endpoint; `read` makes sense of the answer, of any status but 401, 403 and 5xx. Throws {@link FeedError}, and
    * what `read` throws, which counts as a failure.
@@ -63,6 +65,7 @@ export function openAuthority(settings: Settings): Authority {
   let metadata: Promise<Metadata> | undefined;
   const errors = new Map<Endpoint, string | undefined>();
   let failures = 0;
+  let isRefused = false;
 
   const fetch = async (url: URL, asking: Asking): Promise<Fetched> => {
     const { headers, body, heldSeconds = 0, maxBytes, bodyMilliseconds = answerMilliseconds, signal } = asking;
@@ -93,13 +96,20 @@ export function openAuthority(settings: Settings): Authority {
     const url = typeof text === "string" && URL.canParse(text) ? new URL(text) : undefined;
     if (url === undefined) throw new FeedError("malformed", `the metadata has no ${endpoint}`);
     if (url.origin !== new URL(issuer).origin) throw new FeedError("malformed", `${endpoint} is not the issuer's`);
-    return new URL(`${url.pathname}?${new URLSearchParams({ ...query }).toString()}`, authorityUrl);
+    // set and not resolved: a path that begins with two slashes would name another host
+    const asked = new URL(authorityUrl);
+    asked.pathname = url.pathname;
+    asked.search = new URLSearchParams({ ...query }).toString();
+    return asked;
   };
 
   return {
     get contact() {
       const lastError = [...errors.values()].findLast((error) => error !== undefined);
       return { isReachable: errors.size > 0 && lastError === undefined, lastError, failures };
+    },
+    get isRefused() {
+      return isRefused;
     },
     async ask(endpoint, asking, read) {
       try {
@@ -111,8 +121,11 @@ export function openAuthority(settings: Settings): Authority {
         assertAnswered(fetched);
         const result = read(fetched);
         errors.set(endpoint, undefined);
+        if (asking.isAuthenticated === true) isRefused = false;
         return result;
       } catch (error) {
+        if (asking.isAuthenticated === true && error instanceof FeedError && error.fault === "refused")
+          isRefused = true;
         if (asking.signal?.aborted !== true && !isClosed) {
           failures++;
           errors.delete(endpoint);

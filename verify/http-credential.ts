@@ -27,6 +27,11 @@ export interface HttpCredential {
   readonly dpop: string | undefined;
 }
 
+const schemes: ReadonlyMap<string, "Bearer" | "DPoP"> = new Map([
+  ["bearer", "Bearer"],
+  ["dpop", "DPoP"],
+]);
+
 /** Reads it. Throws `token.query`, `credential.missing`, `credential.malformed` or `request.malformed`. */
 export function readCredential({ target, headers, body }: IncomingHttp): HttpCredential {
   const authorizations: string[] = [];
@@ -55,7 +60,15 @@ export function pathOf(target: string): string {
   const text = target.split(/[?#]/, 1)[0]!;
   // the form for proxies (RFC 9112, section 3.2.2) names a host, which is not ours to believe
   const whole = /^[a-z][a-z0-9+.-]*:\/\/[^/]*(\/.*)?$/i.exec(text);
-  return whole === null ? text : (whole[1] ?? "/");
+  const path = whole === null ? text : (whole[1] ?? "/");
+  // it is put behind an origin, whose host must end there
+  return path.startsWith("/") ? path : `/${path}`;
+}
+
+/** In which scheme a token was tried, whatever came of it; undefined for none, or for several. */
+export function triedScheme({ headers }: IncomingHttp): HttpCredential["scheme"] | undefined {
+  const [authorization, ...others] = [...headers].filter(([name]) => name.toLowerCase() === "authorization");
+  return others.length > 0 ? undefined : readScheme(authorization?.[1]).scheme;
 }
 
 function hasToken(entries: Iterable<readonly [string, unknown]>): boolean {
@@ -64,11 +77,18 @@ function hasToken(entries: Iterable<readonly [string, unknown]>): boolean {
 }
 
 function readAuthorization(authorization: string | undefined): Pick<HttpCredential, "scheme" | "token"> {
-  const [, scheme, rest = ""] = /^([!#$%&'*+.^_`|~\w-]+)(?: +(.*))?$/.exec(authorization?.trim() ?? "") ?? [];
-  const known = ({ bearer: "Bearer", dpop: "DPoP" } as const)[scheme?.toLowerCase() as "bearer" | "dpop"];
+  const { scheme, rest } = readScheme(authorization);
   // another scheme is no attempt (RFC 6750, section 3.1)
-  if (known === undefined) return refuse("credential.missing");
+  if (scheme === undefined) return refuse("credential.missing");
   // token68; a second header that was joined to the first by a comma is none
-  if (!/^[A-Za-z0-9._~+/-]+=*$/.test(rest)) return refuse("credential.malformed", `after ${known} there is no token`);
-  return { scheme: known, token: rest };
+  if (!/^[A-Za-z0-9._~+/-]+=*$/.test(rest)) return refuse("credential.malformed", `after ${scheme} there is no token`);
+  return { scheme, token: rest };
+}
+
+function readScheme(authorization = ""): {
+  readonly scheme: HttpCredential["scheme"] | undefined;
+  readonly rest: string;
+} {
+  const [, name = "", rest = ""] = /^([!#$%&'*+.^_`|~\w-]+)(?: +(.*))?$/.exec(authorization.trim()) ?? [];
+  return { scheme: schemes.get(name.toLowerCase()), rest };
 }

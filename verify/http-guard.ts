@@ -3,9 +3,9 @@
  * and whatever goes wrong lets nobody through.
  */
 import { Refusal } from "../shared/refusal.ts";
-import { pathOf, readCredential, type HttpCredential, type IncomingHttp } from "./http-credential.ts";
+import { pathOf, readCredential, triedScheme, type IncomingHttp } from "./http-credential.ts";
 import { toAnswer, type HttpAnswer } from "./http-refusal.ts";
-import { readOrigin } from "./options.ts";
+import { readOrigin, type VerifierLog } from "./options.ts";
 import type { ObjectRule, Principal } from "./principal.ts";
 import type { Verifier } from "./verifier.ts";
 
@@ -40,13 +40,12 @@ export function createGuard<Request>(
   const { scopes = [], object, realm = verifier.audience, certificate } = options;
   const origin = readOrigin(options.origin) ?? verifier.origin;
   return async (request) => {
-    let credential: HttpCredential | undefined;
     let incoming: IncomingHttp | undefined;
     try {
-      incoming = read(request);
-      credential = readCredential(incoming);
+      const { headers, ...rest } = read(request);
+      incoming = { ...rest, headers: [...headers] };
+      const { scheme, token, dpop } = readCredential(incoming);
       const { method, target } = incoming;
-      const { scheme, token, dpop } = credential;
       const principal = await verifier.verify(token, {
         scopes,
         scheme,
@@ -59,15 +58,23 @@ export function createGuard<Request>(
       return { principal };
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal("internal");
-      const { reason, id, detail } = refusal;
-      const path = incoming === undefined ? undefined : pathOf(incoming.target).slice(0, 200);
-      const facts = { reason, id, detail, method: incoming?.method, path };
-      if (reason === "internal") verifier.log.error({ ...facts, err: error }, "failed");
-      else verifier.log.info(facts, "refused");
-      const takesDpop = origin !== undefined;
-      return { answer: toAnswer(refusal, { realm, scopes, takesDpop, scheme: credential?.scheme }) };
+      say(verifier.log, refusal, error, incoming);
+      const scheme = incoming && triedScheme(incoming);
+      return { answer: toAnswer(refusal, { realm, scopes, takesDpop: origin !== undefined, scheme }) };
     }
   };
+}
+
+/** What cannot be said is no reason to leave the caller without an answer. */
+function say(log: VerifierLog, { reason, id, detail }: Refusal, error: unknown, incoming?: IncomingHttp): void {
+  try {
+    const path = incoming && pathOf(incoming.target).slice(0, 200);
+    const facts = { reason, id, detail, method: incoming?.method, path };
+    if (reason === "internal") log.error({ ...facts, err: error }, "failed");
+    else log.info(facts, "refused");
+  } catch {
+    // the log of the provider is broken, which is not the caller's fault
+  }
 }
 
 /** The fields of node's raw headers, which tell of each time that one was sent. */

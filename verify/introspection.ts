@@ -2,7 +2,8 @@
  * Asks the authority about one token (RFC 7662), as the api whose token it is.
  *
  * The answer is yes or no only where it is one beyond doubt: `active` is a boolean and, where it is true, issuer, audience,
- * subject and expiry are those that the token itself states. Everything else is a failure, and says nothing of the token.
+ * subject, expiry and id are those that the token itself states: it may be an answer to another question, where something
+ * between has mixed them up. Everything else is a failure, and says nothing of the token.
  */
 import { FeedError } from "../broker/trust/feed-request.ts";
 import type { Claims } from "../shared/claims.ts";
@@ -31,8 +32,13 @@ export function askScope(
     for (const name of same) {
       if (answer.claims[name] !== claims[name]) throw new FeedError("malformed", `${name} is not that of the token`);
     }
+    if (!isEqual(answer.claims.id, claims.id)) throw new FeedError("malformed", "jti is not that of the token");
     return answer.claims;
   });
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
 }
 
 function read(value: unknown): Introspection {

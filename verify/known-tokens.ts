@@ -53,6 +53,19 @@ export class KnownTokens {
   drop(token: string): void {
     this.#tokens.delete(token);
   }
+  /**
+   * Drops a token in every spelling of it that is known, and takes back what was found good of them: who has the text of one
+   * makes another that is as good, with the other form of the signature.
+   */
+  dropEvery({ base: { tokenId, client, issuedAt, expiresAt } }: KnownToken): void {
+    for (const [token, known] of this.#tokens) {
+      const { base } = known;
+      if (base.tokenId !== tokenId || base.client !== client) continue;
+      if (base.issuedAt !== issuedAt || base.expiresAt !== expiresAt) continue;
+      known.introspectionWord = known.feedWord = undefined;
+      this.#tokens.delete(token);
+    }
+  }
   clear(): void {
     this.#tokens.clear();
   }

@@ -54,8 +54,9 @@ export function protect<Request extends NodeRequest, Response extends NodeRespon
   };
 }
 
-/** Sends an answer over node's response. */
+/** Sends an answer over node's response, unless somebody, such as a timeout, has answered already. */
 export function sendAnswer(response: NodeResponse, { status, headers, body }: HttpAnswer): void {
+  if (response.headersSent) return;
   response.statusCode = status;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   response.end(body);

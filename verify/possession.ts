@@ -8,10 +8,10 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { toBase64url } from "../shared/base64url.ts";
 import { jwkThumbprint, readPublicKey } from "../shared/cose-key.ts";
-import { assertDpop, DPOP_LEEWAY_SECONDS, readDpopProof } from "../shared/dpop.ts";
+import { assertDpop, DPOP_LEEWAY_SECONDS, readDpopProof, type DpopProof } from "../shared/dpop.ts";
 import { refuse } from "../shared/refusal.ts";
 import type { Settings } from "./options.ts";
-import type { Binding } from "./principal.ts";
+import type { Binding, PrincipalBase } from "./principal.ts";
 import type { SpentProofs } from "./spent-proofs.ts";
 
 /** How a token came: in which Authorization scheme, for which request, and with what. */
@@ -30,7 +30,7 @@ export interface Presentation {
 /** Throws unless the token is presented by who it is bound to: `token.unbound`, `proof.*`, `certificate.missing`, `dpop.*`. */
 export function assertPossession(
   token: string,
-  boundTo: Binding | undefined,
+  { client, boundTo }: Pick<PrincipalBase, "client" | "boundTo">,
   presented: Presentation,
   { requireBound, nowSeconds }: Pick<Settings, "requireBound" | "nowSeconds">,
   spent: SpentProofs,
@@ -40,7 +40,9 @@ export function assertPossession(
   if (scheme === "DPoP") {
     if (boundTo === undefined) return refuse("token.unbound", "a bearer token in the scheme DPoP");
     if (boundTo.kind === "certificate") return refuse("proof.key", "a token bound to a certificate in the scheme DPoP");
-    return assertProof(token, boundTo, presented, nowSeconds(), spent);
+    const proof = readProof(token, boundTo, presented, nowSeconds());
+    // last, so that strangers cannot fill the memory of it
+    return spent.spend(client, `${proof.thumbprint}.${proof.jti}`, proof.iat + DPOP_LEEWAY_SECONDS, nowSeconds());
   }
   if (boundTo === undefined) return;
   if (boundTo.kind === "dpop") return refuse("proof.missing", "a DPoP token in the scheme Bearer");
@@ -49,20 +51,18 @@ export function assertPossession(
   if (isOwn !== boundTo.thumbprint) refuse("proof.key", "the certificate is another");
 }
 
-function assertProof(
+function readProof(
   token: string,
   { thumbprint }: Binding,
   { dpop, method, url }: Presentation,
   nowSeconds: number,
-  spent: SpentProofs,
-): void {
+): DpopProof {
   if (dpop === undefined) return refuse("proof.missing", "no DPoP header");
   if (method === undefined || url === undefined) return refuse("dpop.url", "the address of this api is not configured");
   const proof = readDpopProof(dpop);
   assertDpop(proof, { method, url, nowSeconds, accessToken: token });
   if (proof.thumbprint !== thumbprint) refuse("proof.key", "the key of the proof is another");
-  // last, so that strangers cannot fill the memory of it
-  spent.spend(thumbprint, proof.jti, proof.iat + DPOP_LEEWAY_SECONDS, nowSeconds);
+  return proof;
 }
 
 function toSha256(certificate: Uint8Array | { readonly sha256: string }): string {

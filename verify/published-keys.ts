@@ -2,7 +2,8 @@
  * The keys that the issuer publishes (RFC 7517), kept current: from time to time, and when a token names one that is not known.
  *
  * A failure leaves the keys as they are, and they grow old. Fetching because of a token is rate limited and shared by all who
- * ask for it meanwhile, because strangers make up key ids.
+ * ask for it meanwhile, because strangers make up key ids: for one that was not found then, not again before the whole of the
+ * pause, and for another after a tenth of it, so that who makes up many delays a new key by no more.
  */
 import { readJwkSet } from "../broker/trust/key-set.ts";
 import { samePublicKey, type PublicKey } from "../shared/cose-key.ts";
@@ -14,8 +15,8 @@ export interface PublishedKeys {
   keyFor(kid: string): PublicKey | undefined;
   /** Since they were fetched; Infinity before the first time. */
   readonly ageSeconds: number;
-  /** Fetches them again unless that was done a moment ago. Never rejects. */
-  refresh(): Promise<void>;
+  /** Fetches them again, because of this key id, unless that was done a moment ago. Never rejects. */
+  refresh(kid?: string): Promise<void>;
   close(): void;
 }
 
@@ -23,6 +24,10 @@ const everyMilliseconds = 300_000;
 /** After a failure the next attempt is made after so long, whoever asks. */
 const retryMilliseconds = 1000;
 const maxBytes = 64 * 1024;
+/** Of the pause between two fetches for one key id, between two for any. */
+const part = 10;
+/** Key ids that were not found, and are remembered. */
+const soughtKept = 256;
 
 /** Begins to fetch. `changed` is called after each change. */
 export function openPublishedKeys(
@@ -33,6 +38,8 @@ export function openPublishedKeys(
   let keys: ReadonlyMap<string, PublicKey> = new Map();
   let fetchedMs = -Infinity;
   let notBeforeMs = -Infinity;
+  /** When a key id that was not found is looked for again. */
+  const sought = new Map<string, number>();
   let pending: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -46,7 +53,7 @@ export function openPublishedKeys(
       const fetched = await authority.ask("jwks_uri", asking, (answer) => readJwkSet(readJson(answer)));
       keys = new Map([...fetched].map(([kid, key]) => [kid, sameAsKnown(keys.get(kid), key)]));
       fetchedMs = sentMs;
-      notBeforeMs = sentMs + keysRefetchSeconds * 1000;
+      notBeforeMs = sentMs + (keysRefetchSeconds * 1000) / part;
       changed();
     } catch (error) {
       if (!isClosed) log.warn({ why: describe(error) }, "keys not fetched, the last ones stay");
@@ -68,9 +75,17 @@ export function openPublishedKeys(
     get ageSeconds() {
       return Math.max(0, (monotonicMs() - fetchedMs) / 1000);
     },
-    refresh() {
-      if (isClosed || (pending === undefined && monotonicMs() < notBeforeMs)) return Promise.resolve();
-      return start();
+    async refresh(kid) {
+      if (isClosed) return;
+      // one that is under way may have been asked for before the key was there
+      if (pending !== undefined) return pending;
+      const nowMs = monotonicMs();
+      if (nowMs < notBeforeMs || nowMs < (sought.get(kid ?? "") ?? -Infinity)) return;
+      await start();
+      if (kid === undefined || fetchedMs < nowMs || keys.has(kid)) return;
+      sought.delete(kid);
+      if (sought.size >= soughtKept) sought.delete(sought.keys().next().value!);
+      sought.set(kid, nowMs + keysRefetchSeconds * 1000);
     },
     close() {
       isClosed = true;

@@ -69,7 +69,7 @@ class Follower implements RevocationFeed {
     this.#settings = settings;
     this.#changed = changed;
     this.#hashes = new RevokedHashes(keptSeconds + settings.leewaySeconds);
-    // while an answer is held the list must not become too old
+    // a list is as old as the question before the one that is held: neither may make it too old
     this.#waitSeconds = Math.min(longestWaitSeconds, Math.max(1, Math.floor(settings.maxStalenessSeconds / 3)));
     this.first = new Promise((resolve) => (this.#isFirst = resolve));
     this.#ended = this.#follow();
@@ -127,10 +127,10 @@ class Follower implements RevocationFeed {
     const answer = await this.#authority.ask("trl_endpoint", asking, readAnswer);
     const isNews = answer === "lost" ? this.#restart("the place is not known there", true) : this.#take(answer, place);
     this.#failures = 0;
-    // an answer that was held is made when it comes; of another it is only known that it is newer than the question
-    if (!this.#isBehind) this.#currentMs = heldSeconds > 0 ? monotonicMs() : sentMs;
+    // it is only known that it is newer than the question: on its way it may have been held up
+    if (!this.#isBehind) this.#currentMs = sentMs;
     if (isNews) this.#changed();
-    return isNews || this.#isBehind ? 0 : leastMilliseconds - (monotonicMs() - sentMs);
+    return isNews ? 0 : leastMilliseconds - (monotonicMs() - sentMs);
   }
 
   /** Takes what an answer says; whether it said anything. */
@@ -149,7 +149,7 @@ class Follower implements RevocationFeed {
       throw new FeedError("malformed", "no updates with a cursor");
     }
     if (place !== null && cursor === null && !more) return this.#restart("the list begins there", true);
-    if (!isGapless(place, cursor, diffSet)) return this.#restart("updates are lost", false);
+    if (!isGapless(place, cursor, diffSet, more)) return this.#restart("updates are lost", false);
     this.#hashes.update(diffSet, nowMs);
     this.#place = cursor;
     this.#isBehind = more;
@@ -173,7 +173,9 @@ class Follower implements RevocationFeed {
     this.#isBehind = true;
     const facts = { why: describe(error), ageSeconds: Number.isFinite(this.ageSeconds) ? this.ageSeconds : null };
     if (this.#failures++ === 0) log.warn(facts, "the list of revoked tokens was not read, the last one stays");
-    const longestMs = Math.min(longestRetryMilliseconds, firstRetryMilliseconds * 2 ** Math.min(this.#failures, 30));
+    // who lives with a list for a short time only comes back sooner
+    const mostMs = Math.min(longestRetryMilliseconds, (this.#settings.maxStalenessSeconds * 1000) / 6);
+    const longestMs = Math.min(mostMs, firstRetryMilliseconds * 2 ** Math.min(this.#failures, 30));
     return leastMilliseconds + Math.random() * longestMs;
   }
 }
@@ -192,8 +194,8 @@ function readAnswer(fetched: Fetched): TrlAnswer | "lost" {
 }
 
 /** RFC 9770, section 9, lets an answer skip updates and say that there are no more. */
-function isGapless(before: number | null, cursor: number | null, patches: readonly TrlPatch[]): boolean {
-  if (cursor === null) return before === null && patches.length === 0;
+function isGapless(before: number | null, cursor: number | null, patches: readonly TrlPatch[], more: boolean): boolean {
+  if (cursor === null) return before === null && patches.length === 0 && !more;
   const modulus = maxIndex + 1;
   return (cursor - (before ?? -1) + modulus) % modulus === patches.length % modulus;
 }

@@ -1,14 +1,12 @@
 /**
  * DPoP proofs that were used, each for as long as it would be good, so that none counts twice (RFC 9449, section 11.1).
  *
- * Bounded: beyond the bound, and for one key beyond a part of it, further proofs are refused until others have ended. The memory
- * is that of this process; of several processes each has its own.
+ * Bounded, and shared fairly: a client may have as many in it as there is room left, so that no number of busy clients keeps a
+ * new one out. The count is by client and not by key, because a client makes as many keys as it likes. The memory is that of
+ * this process; of several processes each has its own.
  */
 import { createHash } from "node:crypto";
 import { Refusal, refuse } from "../shared/refusal.ts";
-
-/** One key may take half of it. */
-const PART = 2;
 
 /** Too many proofs at a time; `retryAfterSeconds` later there is room. */
 export class TooManyProofs extends Refusal {
@@ -22,47 +20,51 @@ export class TooManyProofs extends Refusal {
 /** The memory. */
 export class SpentProofs {
   readonly #most: number;
-  readonly #mostOfKey: number;
-  /** By the second at which they end, so that ending them is no search. */
-  readonly #byEnd = new Map<number, Set<string>>();
-  readonly #ofKey = new Map<string, number>();
+  /** By the second at which they end, so that ending them is no search; each with its client. */
+  readonly #byEnd = new Map<number, Map<string, string>>();
+  readonly #ofClient = new Map<string, number>();
   #size = 0;
+  /** What ended until here is forgotten, and does not come back where the clock is put back. */
+  #forgottenUntil = -Infinity;
 
   constructor(most: number) {
     this.#most = most;
-    this.#mostOfKey = Math.max(1, Math.floor(most / PART));
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /** Throws `dpop.replayed` for a proof that was used, and `rate.limited` where there is no room. Times in seconds. */
-  spend(thumbprint: string, jti: string, endsAt: number, nowSeconds: number): void {
+  /**
+   * Throws `dpop.replayed` for a proof that was used, `dpop.time` for one that may have been before the clock was put back, and
+   * `rate.limited` where there is no room. `id` is that of the proof and its key. Times in seconds.
+   */
+  spend(client: string, id: string, endsAt: number, nowSeconds: number): void {
     this.#end(nowSeconds);
-    const name = `${thumbprint}.${createHash("sha256").update(jti).digest("base64url").slice(0, 22)}`;
-    // the same jti may stand in a proof of another second
-    for (const names of this.#byEnd.values()) if (names.has(name)) refuse("dpop.replayed");
-    const ofKey = this.#ofKey.get(thumbprint) ?? 0;
-    if (this.#size >= this.#most || ofKey >= this.#mostOfKey) throw new TooManyProofs(1);
-    const names = this.#byEnd.get(endsAt);
-    if (names === undefined) this.#byEnd.set(endsAt, new Set([name]));
-    else names.add(name);
-    this.#ofKey.set(thumbprint, ofKey + 1);
+    if (endsAt <= this.#forgottenUntil) refuse("dpop.time", "the clock was put back");
+    const name = createHash("sha256").update(`${client}\n${id}`).digest("base64url").slice(0, 22);
+    // the same id may stand in a proof of another second
+    for (const clients of this.#byEnd.values()) if (clients.has(name)) refuse("dpop.replayed");
+    const own = this.#ofClient.get(client) ?? 0;
+    if (own >= this.#most - this.#size) throw new TooManyProofs(1);
+    const clients = this.#byEnd.get(endsAt);
+    if (clients === undefined) this.#byEnd.set(endsAt, new Map([[name, client]]));
+    else clients.set(name, client);
+    this.#ofClient.set(client, own + 1);
     this.#size++;
   }
 
   /** A proof is good up to and including the second at which it ends. */
   #end(nowSeconds: number): void {
-    for (const [endsAt, names] of this.#byEnd) {
+    for (const [endsAt, clients] of this.#byEnd) {
       if (endsAt >= nowSeconds) continue;
       this.#byEnd.delete(endsAt);
-      this.#size -= names.size;
-      for (const name of names) {
-        const thumbprint = name.slice(0, name.lastIndexOf("."));
-        const left = this.#ofKey.get(thumbprint)! - 1;
-        if (left === 0) this.#ofKey.delete(thumbprint);
-        else this.#ofKey.set(thumbprint, left);
+      this.#forgottenUntil = Math.max(this.#forgottenUntil, endsAt);
+      this.#size -= clients.size;
+      for (const client of clients.values()) {
+        const left = this.#ofClient.get(client)! - 1;
+        if (left === 0) this.#ofClient.delete(client);
+        else this.#ofClient.set(client, left);
       }
     }
   }

@@ -129,13 +129,14 @@ class TokenVerifier implements Verifier {
     if (this.#keys.ageSeconds > this.#settings.keysMaxAgeSeconds) await this.#renewKeys();
     const known = this.#recall(token) ?? this.#read(token) ?? (await this.#readAgain(token));
     const { scopes = [], object } = request;
-    assertPossession(token, known.base.boundTo, request, this.#settings, this.#spent);
+    assertPossession(token, known.base, request, this.#settings, this.#spent);
     assertScopes(known.base, scopes);
     if (object !== undefined) assertObject(known.base, object);
     const mode = modeFor(this.#settings, scopes);
     const principal = mode === "introspect" ? await this.#askAbout(token, known) : this.#decide(known, mode);
     // the authority may allow less by now than the token says
     assertScopes(principal, scopes);
+    if (this.#isClosed) refuse("authority.unreachable", "the verifier was closed meanwhile");
     this.#tokens.set(principal, known);
     return principal;
   }
@@ -218,7 +219,7 @@ class TokenVerifier implements Verifier {
     if (claims.iss !== this.issuer) refuse("token.issuer");
     if (claims.aud !== this.audience) refuse("token.audience");
     if (claims.exp + this.#settings.leewaySeconds <= this.#settings.nowSeconds()) refuse("token.expired");
-    await this.#keys.refresh();
+    await this.#keys.refresh(kid);
     if (!Number.isFinite(this.#keys.ageSeconds)) refuse("authority.unreachable", "its keys were never fetched");
     return this.#read(token) ?? refuse("token.key-unknown", `kid ${kid?.slice(0, 64) ?? "absent"}`);
   }
@@ -248,12 +249,10 @@ class TokenVerifier implements Verifier {
       allowed = await askScope(this.#authority, token, known.verified.claims);
     } catch (error) {
       if (!(error instanceof FeedError)) throw error;
-      // an authority that refuses the credential of this api was there, and has taken that back
-      const words = error.fault === "refused" ? [] : [known.introspectionWord];
-      return this.#fallBack(known, words, describe(error));
+      return this.#fallBack(known, [known.introspectionWord], describe(error));
     }
     if (allowed === undefined) {
-      this.#known.drop(token);
+      this.#known.dropEvery(known);
       known.introspectionWord = known.feedWord = undefined;
       return refuse("token.inactive");
     }
@@ -270,7 +269,8 @@ class TokenVerifier implements Verifier {
   #fallBack(known: KnownToken, words: readonly (Word | undefined)[], why: string): Principal {
     const { lastKnownGoodSeconds = -1, monotonicMs } = this.#settings;
     const nowMs = monotonicMs();
-    const word = words
+    // an authority that refuses the credential of this api was there, and has taken that back
+    const word = (this.#authority.isRefused ? [] : words)
       .filter((one) => one !== undefined)
       .filter(({ heardMs }) => nowMs - heardMs <= lastKnownGoodSeconds * 1000)
       .toSorted((a, b) => b.madeMs - a.madeMs)[0];

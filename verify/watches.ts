@@ -14,8 +14,8 @@ interface Watch {
   timer: NodeJS.Timeout | undefined;
 }
 
-/** Longest delay of a timer. */
-const longestMs = 2 ** 31 - 1;
+/** A clock that was put forward, or a machine that slept, is noticed after so long. */
+const longestMs = 60_000;
 
 /** All that is watched. */
 export class Watches {
@@ -52,7 +52,8 @@ export class Watches {
   }
 
   #wait(watch: Watch): void {
-    const delayMs = Math.min(Math.max(0, this.#secondsLeft(watch.token) * 1000), longestMs);
+    const isOver = this.#whyEnded(watch.token) !== undefined;
+    const delayMs = isOver ? 0 : Math.min(Math.max(0, this.#secondsLeft(watch.token) * 1000), longestMs);
     watch.timer = setTimeout(() => {
       if (this.#lookAt(watch)) return;
       this.#wait(watch);

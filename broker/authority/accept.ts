@@ -7,7 +7,9 @@
  * name it, since who sends one has the usual answer in mind.
  */
 export function isWanted(header: string | undefined, special: string, usual: string): boolean {
-  const ranges = split(header ?? "", ",").map(readRange);
+  // nearly nobody names it
+  if (header === undefined || !header.toLowerCase().includes(special)) return false;
+  const ranges = split(header, ",").map(readRange);
   const wish = ranges.find(({ type }) => type === special)?.weight ?? 0;
   if (wish === 0) return false;
   // the most precise range that matches counts

@@ -5,7 +5,8 @@
  * An address of mail is counted whether it has an account or not, so that a refusal says nothing of that.
  */
 import { Refusal } from "../../shared/refusal.ts";
-import { openHashing, type Hashing } from "../registry/passwords.ts";
+import { codeLife } from "../registry/account-codes.ts";
+import { openHashing, type Hashing, type Waiting } from "../registry/passwords.ts";
 import type { AuthorityLimits } from "./context.ts";
 import { TooMany } from "./quota.ts";
 import { Windows } from "./windows.ts";
@@ -17,6 +18,8 @@ export interface Attempt {
   /** From where. */
   readonly network: string;
   readonly nowSeconds: number;
+  /** Whoever tries has logged in; default false. */
+  readonly isLoggedIn?: boolean | undefined;
 }
 
 /** The counts and the queue of one authority. */
@@ -24,10 +27,16 @@ export interface AccountDesk {
   readonly hashing: Hashing;
   /**
    * Runs an attempt to prove something and counts it when it fails by a refusal. Throws what it throws, and {@link TooMany}
-   * without running it. Attempts that are under way are counted as if they had failed. Who has proven it from there before is
-   * not kept from it by those who fail elsewhere.
+   * without running it. Attempts that are under way are counted as if they had failed. Who has proven it from there before has
+   * a count of their own, is not kept from it by those who fail, elsewhere or there, and does not wait for hashes with them.
    */
-  attempt<T>(attempt: Attempt, prove: () => Promise<T>): Promise<T>;
+  attempt<T>(attempt: Attempt, prove: (who: Waiting) => Promise<T>): Promise<T>;
+  /** Says that something was proven from somewhere by other means. */
+  vouch(attempt: Attempt): void;
+  /** Notes where a code is asked for: who tries it there has tries of their own. */
+  noteAsked(attempt: Attempt): void;
+  /** Takes one of those: whether there was one left; nothing where no code was asked for. */
+  takeOwnTry(attempt: Attempt): boolean | undefined;
   /** Counts one wish for an account or a code. Throws {@link TooMany}. */
   takeWish(network: string, nowSeconds: number): void;
   /** Counts one mail; whether it may be sent. `purpose` has a count of its own. */
@@ -38,6 +47,8 @@ const failureSeconds = 15 * 60;
 const wishSeconds = 3600;
 /** How long it is known that something was proven from somewhere. */
 const knownSeconds = 30 * 86_400;
+/** Attempts from one network at a time: each makes hashes, and few wait for those. */
+const atOnceFromNetwork = 8;
 /** Names that are counted at a time. */
 const maxCounted = 50_000;
 
@@ -48,6 +59,8 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
   const known = new Windows(knownSeconds * 1000, maxCounted);
   const wishes = new Windows(wishSeconds * 1000, maxCounted);
   const mails = new Windows(wishSeconds * 1000, maxCounted);
+  /** One for the asking, and one for each try. */
+  const asked = new Windows(codeLife.seconds * 1000, maxCounted);
   const underWay = new Map<string, number>();
 
   function assertBelow(name: string, limit: number, nowMs: number, what: string): void {
@@ -64,24 +77,44 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
 
   return {
     hashing,
-    async attempt({ account, network, nowSeconds }, prove) {
+    async attempt({ account, network, nowSeconds, isLoggedIn = false }, prove) {
       const nowMs = nowSeconds * 1000;
-      const names = [`account ${account}`, `network ${network}`];
+      const pair = `${account} ${network}`;
+      const isKnown = known.read(pair, nowMs) !== undefined;
+      const names = isKnown ? [`known ${pair}`] : [`account ${account}`, `network ${network}`];
       // an address of mail is nothing for a log
-      const isKnown = known.read(`${account} ${network}`, nowMs) !== undefined;
-      if (!isKnown) assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
-      assertBelow(names[1]!, limits.accountFailuresPerAddress, nowMs, `failures from ${network}`);
+      if (isKnown)
+        assertBelow(names[0]!, limits.accountFailuresPerAddress, nowMs, "failures of one who is known there");
+      else {
+        assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
+        assertBelow(names[1]!, limits.accountFailuresPerAddress, nowMs, `failures from ${network}`);
+      }
+      const lane = `${isKnown || isLoggedIn ? "known" : "strangers"} at ${network}`;
+      if ((underWay.get(lane) ?? 0) >= atOnceFromNetwork) throw new TooMany(1, `attempts at a time from ${network}`);
+      names.push(lane);
       for (const name of names) move(name, 1);
       try {
-        const proven = await prove();
-        if (!isKnown) known.add(`${account} ${network}`, nowMs);
+        const proven = await prove({ isKnown: isKnown || isLoggedIn });
+        if (!isKnown) known.add(pair, nowMs);
         return proven;
       } catch (error) {
-        if (isFailure(error)) for (const name of names) failures.add(name, nowMs);
+        if (isFailure(error)) for (const name of names) if (name !== lane) failures.add(name, nowMs);
         throw error;
       } finally {
         for (const name of names) move(name, -1);
       }
+    },
+    vouch({ account, network, nowSeconds }) {
+      known.add(`${account} ${network}`, nowSeconds * 1000);
+    },
+    noteAsked({ account, network, nowSeconds }) {
+      asked.forget(`${account} ${network}`);
+      asked.add(`${account} ${network}`, nowSeconds * 1000);
+    },
+    takeOwnTry({ account, network, nowSeconds }) {
+      const name = `${account} ${network}`;
+      if (asked.read(name, nowSeconds * 1000) === undefined) return undefined;
+      return asked.add(name, nowSeconds * 1000).count <= 1 + codeLife.tries;
     },
     takeWish(network, nowSeconds) {
       const nowMs = nowSeconds * 1000;

@@ -31,8 +31,9 @@ export function assertMeant(
   { aud, exp, iat, nbf }: AssertionClaims,
   nowSeconds: number,
 ): void {
-  const audiences = [context.issuer, ...endpoints.map((path) => context.issuer + path)];
-  if (!audiences.includes(aud)) refuse("assertion.audience");
+  const { issuer } = context;
+  const isOurs = aud === issuer || (aud.startsWith(issuer) && endpoints.includes(aud.slice(issuer.length)));
+  if (!isOurs) refuse("assertion.audience");
   if (exp <= nowSeconds) refuse("assertion.expired");
   if (exp > nowSeconds + context.limits.assertionSeconds) refuse("assertion.lifetime", "exp is too far ahead");
   if ((iat ?? 0) > nowSeconds + skewSeconds) refuse("assertion.lifetime", "iat is in the future");

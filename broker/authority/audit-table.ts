@@ -67,7 +67,8 @@ export const auditRoutes: readonly Route[] = [
 function findOwnRefusal({ registry, principal }: CallContext, id: string): AuditRecord {
   const record = findRefusal(registry, id);
   if (record !== undefined && (principal.kind === "admin" || isOwn(record))) return record;
-  return refuse("registry.not-found", `no refusal ${id} in the audit log`);
+  const log = principal.kind === "admin" ? "the audit log" : "the log of a project of yours";
+  return refuse("registry.not-found", `no refusal ${id} in ${log}`);
 
   function isOwn({ project }: AuditRecord): boolean {
     try {

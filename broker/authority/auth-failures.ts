@@ -34,6 +34,8 @@ export interface AuthFailures {
 const windowMs = 60_000;
 /** Pairs, networks and good ones that are remembered at a time. */
 const maxCounted = 20_000;
+/** In characters; a longer one is counted by its hash. */
+const longestPair = 100;
 /** How long one that has proven itself is known. */
 const knownMs = 24 * 3_600_000;
 
@@ -77,7 +79,8 @@ function isFailure(error: unknown): boolean {
   return error instanceof Refusal && meaningOf(error.reason).oauth === "invalid_client";
 }
 
-/** Of one length, whatever was claimed. */
+/** Short, whatever was claimed. A hash has no space in it. */
 function pairOf(network: string, claimed: string): string {
-  return hash("sha256", `${network} ${claimed}`, "base64url");
+  const pair = `${network} ${claimed}`;
+  return pair.length <= longestPair ? pair : hash("sha256", pair, "base64url");
 }

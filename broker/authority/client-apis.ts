@@ -2,7 +2,7 @@
  * The apis that a client may use: those on which its roles leave it anything.
  */
 import { formatPermission } from "../../shared/scope.ts";
-import { listApis, type Api } from "../registry/apis.ts";
+import { listHeldApis, type Api } from "../registry/apis.ts";
 import type { Client } from "../registry/clients.ts";
 import { grantsFor, scopesFor } from "../registry/grants.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -16,7 +16,7 @@ export interface ClientApi {
 
 /** In the order of their names. */
 export function apisOf(registry: Registry, client: Client): ClientApi[] {
-  return listApis(registry, client.project)
+  return listHeldApis(registry, client)
     .map((api) => ({ api, permissions: permissionsOn(registry, client, api) }))
     .filter(({ permissions }) => permissions.length > 0);
 }

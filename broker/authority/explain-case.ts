@@ -49,6 +49,23 @@ export function unknownAudience({ registry, project, client, facts }: Case): Cha
   };
 }
 
+/** For what the role of a developer, or the scopes of their key, do not permit. */
+export function missingPermission({ project, actor, facts }: Case): Change {
+  const [, scope] = /^the key has no scope (\w+)$/.exec(text(facts["detail"]) ?? "") ?? [];
+  if (scope !== undefined) {
+    const forProject = project === undefined ? "" : ` --project ${project}`;
+    const scopes = scope === "read" ? "--scope read" : `--scope read --scope ${scope}`;
+    return {
+      says: `use a key with the scope ${scope}`,
+      command: `postern apikey create <name>${forProject} ${scopes}`,
+    };
+  }
+  const [, developer] = /^developer:([^/]+)/.exec(actor) ?? [];
+  const says = "have an owner of the project give a role that permits it";
+  if (developer === undefined || project === undefined) return { says };
+  return { says, command: `postern member set ${developer} --project ${project} --role <role>` };
+}
+
 /** For what the roles of a client do not allow: which role gets what, or which role the client gets. */
 export function missingRights(about: Case): Change {
   const { registry, facts } = about;

@@ -6,7 +6,7 @@
  * something replayed) says who has to do otherwise.
  */
 import type { Reason } from "../../shared/refusal.ts";
-import { missingRights, unknownAudience, type Case, type Change } from "./explain-case.ts";
+import { missingPermission, missingRights, unknownAudience, type Case, type Change } from "./explain-case.ts";
 
 /** A row: the check in words, and the change, of this case or of all. */
 export interface Row {
@@ -168,12 +168,15 @@ export const explanations = {
   "assertion.subject": assertion("iss and sub are the client", "put the client id into both"),
   "assertion.audience": assertion("it is for this authority", "put the issuer into aud"),
   "assertion.expired": assertion("it has not expired", "make a new one for each request, and compare the clocks"),
-  "assertion.lifetime": assertion("it does not reach too far ahead", "let exp be five minutes ahead at most"),
+  "assertion.lifetime": assertion(
+    "it does not reach too far ahead",
+    "let exp be five minutes ahead at most, and compare the clocks",
+  ),
   "assertion.signature": {
     check: "the client assertion: a key of the client signed it",
     change: ({ client }) => ({
-      says: "sign with a key that is registered for the client, or register the one that was used (PUT …/keys)",
-      ...(client !== undefined && { command: `postern client show ${client}` }),
+      says: "sign with a key that is registered for the client, or register the one that was used beside it",
+      ...(client !== undefined && { command: `postern client keys ${client}` }),
     }),
   },
   "assertion.replayed": assertion("it was not used before", "make a new one, with another id, for each request"),
@@ -245,12 +248,7 @@ export const explanations = {
   ),
   "access.permission": {
     check: "the role in the project, and the scopes of the API key, permit it",
-    change: ({ project, actor }) => {
-      const [, developer] = /^developer:([^/]+)/.exec(actor) ?? [];
-      const says = "have an owner of the project give a role that permits it, or use a key with more scopes";
-      if (developer === undefined || project === undefined) return { says };
-      return { says, command: `postern member set ${developer} --project ${project} --role <role>` };
-    },
+    change: missingPermission,
   },
 
   "admin.key": row("the key is the admin key, a login or an API key", "use the key in admin.key of the data folder"),

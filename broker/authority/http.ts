@@ -11,6 +11,7 @@ import type { SecureContextOptions } from "node:tls";
 import type { Socket } from "node:net";
 import { fastify, type FastifyInstance } from "fastify";
 import { refuse } from "../../shared/refusal.ts";
+import { noteRoutes } from "./allowed-methods.ts";
 import { createErrorAnswer, dialectOf, type Dialect } from "./answer-refusal.ts";
 import { takeJsonBodies, takeNoBodies, takeOauthBodies, takePkcs10Bodies } from "./body.ts";
 import type { ServerCredential } from "./certificates.ts";
@@ -49,7 +50,6 @@ const brokenRequest: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
 };
-const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
 /** Makes the server; it answers once {@link HttpServer.listen} is called. */
 export async function openHttpServer(context: AuthorityContext, credential: ServerCredential): Promise<HttpServer> {
@@ -90,11 +90,12 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
 }
 
 function registerRoutes(app: FastifyInstance, context: AuthorityContext, rooms: WaitingRooms): void {
+  const methodsOf = noteRoutes(app);
   takeNoBodies(app);
   app.setErrorHandler(createErrorAnswer(context, "oauth"));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split("?", 1)[0]!;
-    createErrorAnswer(context, dialectOf(path))(notFound(app, path, reply), request, reply);
+    createErrorAnswer(context, dialectOf(path))(notFound(methodsOf(path), reply), request, reply);
   });
   app.get("/healthz", (_request, reply) => reply.header("cache-control", "no-store").send({ status: "ok" }));
 
@@ -131,13 +132,7 @@ function registerRoutes(app: FastifyInstance, context: AuthorityContext, rooms: 
 }
 
 /** 404, or 405 with the methods that the path has. */
-function notFound(
-  app: FastifyInstance,
-  path: string,
-  reply: { header(name: string, value: string): unknown },
-): unknown {
-  const allowed: string[] = methods.filter((method) => app.hasRoute({ url: path, method }));
-  if (allowed.includes("GET")) allowed.push("HEAD");
+function notFound(allowed: readonly string[], reply: { header(name: string, value: string): unknown }): unknown {
   try {
     if (allowed.length === 0) refuse("request.not-found");
     reply.header("allow", allowed.join(", "));

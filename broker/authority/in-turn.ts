@@ -2,6 +2,7 @@
  * Requests that arrive in one turn of the event loop are decided one after the other at its end, and their answers leave
  * together: a third less work than to write each to its connection while the next one is read.
  */
+import type { FastifyReply } from "fastify";
 
 /** Does the work soon, with that of others. Resolves or rejects with what it gives or throws. */
 export type InTurn = <T>(work: () => T) => Promise<T>;
@@ -25,4 +26,12 @@ export function createInTurn(): InTurn {
         }
       });
     });
+}
+
+/**
+ * Answers when the work is done, and with what it threw where it failed. A handler that is async and gives its reply back does
+ * the same, and costs a tenth of a question.
+ */
+export function answerLater<T>(reply: FastifyReply, work: Promise<T>, answer: (done: T) => void): void {
+  work.then(answer).catch((error: unknown) => reply.send(error));
 }

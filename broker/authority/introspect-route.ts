@@ -11,7 +11,7 @@ import { isWanted } from "./accept.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { nameCaller } from "./caller.ts";
 import type { AuthorityContext } from "./context.ts";
-import { createInTurn } from "./in-turn.ts";
+import { answerLater, createInTurn } from "./in-turn.ts";
 import { introspect, type Finding } from "./introspect.ts";
 import { readPresentedToken } from "./presented-token.ts";
 import { sendJson } from "./send-json.ts";
@@ -25,14 +25,15 @@ export function registerIntrospectRoute(scope: FastifyInstance, context: Authori
   const { registry } = context;
   const inTurn = createInTurn();
   for (const path of introspectionPaths) {
-    scope.post(path, async (request, reply) => {
+    scope.post(path, (request, reply) => {
       const asked = readPresentedToken(request);
       // an assertion is a row; those of one turn of the event loop are committed together
       const isWritten = asked.evidence.assertion !== undefined;
       const decide = (): Finding => introspect(context, asked);
-      const finding = await (isWritten ? registry.appendSoon(decide) : inTurn(decide));
-      note(context, finding, request);
-      return answer(context, finding, request, reply);
+      answerLater(reply, isWritten ? registry.appendSoon(decide) : inTurn(decide), (finding) => {
+        note(context, finding, request);
+        answer(context, finding, request, reply);
+      });
     });
   }
 }

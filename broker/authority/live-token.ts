@@ -7,8 +7,7 @@
 import type { Claims } from "../../shared/claims.ts";
 import type { ActiveToken, TokenType } from "../../shared/introspection.ts";
 import { refuse } from "../../shared/refusal.ts";
-import { encodeScopeText, intersectGrants, mayPublish, maySubscribe, toPermissions } from "../../shared/scope.ts";
-import type { Grant } from "../../shared/scope.ts";
+import { cutGrants, encodeScopeText, type Grant } from "../../shared/scope.ts";
 import { inspectToken, verifyToken } from "../../shared/token.ts";
 import { findApi, type Api } from "../registry/apis.ts";
 import { getLiveClient } from "../registry/clients.ts";
@@ -20,6 +19,7 @@ import { isListed } from "../registry/revoked-tokens.ts";
 import { findSigningKey } from "../registry/signing-keys.ts";
 import type { Caller } from "./caller-auth.ts";
 import type { AuthorityContext } from "./context.ts";
+import { keepToken, recallToken } from "./known-tokens.ts";
 
 /** The numbers that tokens have: more bytes are not a number of ours. */
 const longestNumber = 6;
@@ -33,20 +33,22 @@ export function readActiveToken(
   const now = registry.nowSeconds();
 
   // what it says of itself decides whether this caller hears of it, before anything is looked up
-  const inspected = inspectToken(presented);
-  const { claims, kid } = inspected;
+  const known = recallToken(registry, presented);
+  const inspected = known === undefined ? inspectToken(presented) : undefined;
+  const { claims, kid } = known ?? inspected!;
   if (caller.kind === "api" && claims.aud !== caller.api.audience) refuse("token.audience", "it is for another api");
   if (caller.kind === "client" && claims.sub !== caller.asker.client.id) {
     refuse("token.subject", "it is another client's");
   }
 
   // it is ours: the very token on record or, because a record may be lost, one that we signed
-  const record = findIssuedToken(registry, presented, inspected);
+  const record = known ?? findIssuedToken(registry, presented, inspected);
   const keyFor = (name: string): ReturnType<typeof findSigningKey> => findSigningKey(registry, name);
-  const { hashes } =
+  const hashes =
     record === undefined
-      ? verifyToken(presented, { issuer, keyFor, isAudience: () => true, nowSeconds: now })
-      : { hashes: [Buffer.from(record.hash).toString("hex")] };
+      ? verifyToken(presented, { issuer, keyFor, isAudience: () => true, nowSeconds: now }).hashes.map(fromHex)
+      : [record.hash];
+  if (known === undefined && record !== undefined) keepToken(registry, presented, { kid, claims, hash: record.hash });
   if (claims.iss !== issuer) refuse("token.issuer");
 
   // its time is not up
@@ -57,11 +59,11 @@ export function readActiveToken(
   const { tokensAfter, project } = getLiveClient(registry, claims.sub);
   if (tokensAfter > 0 && numberOf(claims.id) <= tokensAfter) refuse("token.revoked", "all of the client");
   if (claims.iat < getProject(registry, project).tokensSince) refuse("token.revoked", "all of the project");
-  if (hashes.some((hash) => isListed(registry, Buffer.from(hash, "hex")))) refuse("token.revoked");
+  if (hashes.some((hash) => isListed(registry, hash))) refuse("token.revoked");
 
   // it allows no more than the roles do now
   const api = findApi(registry, claims.aud) ?? refuse("token.audience", "no such api any more");
-  const scope = api.kind === "http" ? cutScopes(registry, claims, api) : cutGrants(registry, claims, api);
+  const scope = api.kind === "http" ? cutNames(registry, claims, api) : cutGrantsOf(registry, claims, api);
   if (scope.length === 0) refuse("client.grants", "the roles allow nothing of what the token says");
   return { active: true, claims: { ...claims, scope }, tokenType: tokenTypeOf(claims, api), time: now };
 }
@@ -73,20 +75,20 @@ function tokenTypeOf({ cnf }: Claims, { kind }: Api): TokenType {
 }
 
 /** The grants of a token, cut to what the roles allow (docs/decisions/0018); as they are where that cuts nothing. */
-function cutGrants(registry: Registry, { sub, scope }: Claims, api: Api): readonly Grant[] {
+function cutGrantsOf(registry: Registry, { sub, scope }: Claims, api: Api): readonly Grant[] {
   if (scope === undefined || typeof scope === "string") return [];
-  const allowed = grantsFor(registry, sub, api);
-  const permissions = toPermissions(allowed);
-  const isAllowed = ({ filter, pub, sub: reads }: Grant): boolean =>
-    (!pub || mayPublish(permissions, filter)) && (!reads || maySubscribe(permissions, filter));
-  return scope.every(isAllowed) ? scope : intersectGrants(allowed, scope);
+  return cutGrants(grantsFor(registry, sub, api), scope);
 }
 
 /** The same for names. The name of a scope may by chance read as a list of grants, and is a name all the same. */
-function cutScopes(registry: Registry, { sub, scope = "" }: Claims, api: Api): string {
+function cutNames(registry: Registry, { sub, scope = "" }: Claims, api: Api): string {
   const names = (typeof scope === "string" ? scope : encodeScopeText(scope)).split(" ");
   const allowed = scopesFor(registry, sub, api);
   return names.filter((name) => allowed.includes(name)).join(" ");
+}
+
+function fromHex(hash: string): Uint8Array {
+  return Buffer.from(hash, "hex");
 }
 
 /** The number of a token; 0 for what is no number of ours. */

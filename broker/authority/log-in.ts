@@ -9,7 +9,7 @@ import { deleteDeveloper } from "../registry/delete-developer.ts";
 import { findAccount, setPasswordHash, type Developer } from "../registry/developers.ts";
 import { createLogin, endLogins } from "../registry/logins.ts";
 import { assertLogin } from "./access.ts";
-import { assertChoice, tellPasswordChanged } from "./register.ts";
+import { assertChoice, loginOf, tellPasswordChanged } from "./register.ts";
 import type { CallContext } from "./registry-route.ts";
 
 /** A login as it was made. */
@@ -25,7 +25,7 @@ export async function logIn(
   { email, password }: { readonly email: string; readonly password: string },
 ): Promise<MadeLogin> {
   const { registry } = context;
-  return provePassword(context, { email, password, count: "login" }, ({ developer }) => {
+  return provePassword(context, { email, password, account: loginOf(email) }, ({ developer }) => {
     if (developer.confirmedAt === null) return refuse("account.unconfirmed", developer.id);
     return { ...createLogin(registry, developer.id), developer };
   });
@@ -40,8 +40,8 @@ export async function changePassword(
   const { developer, login } = assertLogin(context.principal);
   const { email, id } = developer;
   assertChoice(email, next, "new_password");
-  await provePassword(context, { email, password, count: `owner of ${id}` }, async (account) => {
-    const passwordHash = await desk.hashing.hash(next);
+  await provePassword(context, { email, password, ...asOwner(id) }, async (account) => {
+    const passwordHash = await desk.hashing.hash(next, { isKnown: true });
     registry.changeDurably(() => {
       // whoever has reset the password meanwhile has the last word
       if (findAccount(registry, email)?.passwordHash !== account.passwordHash) refuse("account.password", id);
@@ -57,26 +57,30 @@ export async function changePassword(
 export async function deleteAccount(context: CallContext, password: string): Promise<void> {
   const { registry, actor, principal } = context;
   const { email, id } = assertLogin(principal).developer;
-  await provePassword(context, { email, password, count: `owner of ${id}` }, () =>
-    deleteDeveloper(registry, id, actor),
-  );
+  await provePassword(context, { email, password, ...asOwner(id) }, () => deleteDeveloper(registry, id, actor));
 }
 
 interface PasswordProof {
   readonly email: string;
   readonly password: string;
-  /** Which of the counts of this account it is. */
-  readonly count: string;
+  /** What counts the attempts. */
+  readonly account: string;
+  readonly isLoggedIn?: boolean | undefined;
+}
+
+function asOwner(id: string): Pick<PasswordProof, "account" | "isLoggedIn"> {
+  return { account: `owner of ${id}`, isLoggedIn: true };
 }
 
 async function provePassword<T>(
   { desk, network, registry }: CallContext,
-  { email, password, count }: PasswordProof,
+  { email, password, account, isLoggedIn }: PasswordProof,
   then: (account: NonNullable<ReturnType<typeof findAccount>>) => T | Promise<T>,
 ): Promise<T> {
-  return desk.attempt({ account: `${count} ${email}`, network, nowSeconds: registry.nowSeconds() }, async () => {
+  const attempt = { account, network, nowSeconds: registry.nowSeconds(), isLoggedIn };
+  return desk.attempt(attempt, async (who) => {
     const before = findAccount(registry, email);
-    const isRight = await desk.hashing.verify(password, before?.passwordHash);
+    const isRight = await desk.hashing.verify(password, before?.passwordHash, who);
     // the account may have gone meanwhile, or have another password
     const now = findAccount(registry, email);
     if (before === undefined || now === undefined) return refuse("account.unknown", "no account has the address");

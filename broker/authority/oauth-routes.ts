@@ -11,6 +11,7 @@ import { presentToken } from "../../shared/token.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { issueToken, type TokenAnswer } from "./issue.ts";
+import { answerLater } from "./in-turn.ts";
 import { quotaHeaders } from "./quota.ts";
 import { sendJson } from "./send-json.ts";
 
@@ -20,10 +21,10 @@ const tokenTypeNames = { bearer: "Bearer", pop: "pop", dpop: "DPoP" } as const;
 /** Registers the token endpoint under its two paths. */
 export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityContext): void {
   for (const path of tokenPaths) {
-    scope.post(path, async (request, reply) => {
+    scope.post(path, (request, reply) => {
       // each request is decided as one piece; those of one turn of the event loop are committed together, then answered
-      const given = await context.registry.appendSoon(() => ask(context, request, path));
-      return answer(request, reply, given);
+      const given = context.registry.appendSoon(() => ask(context, request, path));
+      answerLater(reply, given, (token) => answer(request, reply, token));
     });
   }
 }

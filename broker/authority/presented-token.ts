@@ -67,6 +67,8 @@ function readBody(
 
 /** A JWT that went out in CBOR is a byte string, and whoever writes that as text has base64url of a JWT. */
 function toOneSpelling(presented: string | Uint8Array): string | Uint8Array {
+  // a JWT as it mostly comes
+  if (typeof presented === "string" && presented.includes(".")) return presented;
   try {
     const { format, bytes } = toToken(presented);
     return format === "cwt" && bytes.length > 0 && bytes[0]! < 0x80 ? bytes : presented;

@@ -6,7 +6,7 @@
  * with it, so that who registers an address before its owner does gets nothing by the owner's code.
  */
 import { refuse } from "../../shared/refusal.ts";
-import { createCode, spendCode, tryCode } from "../registry/account-codes.ts";
+import { createCode, spendCode, tryCode, type CodePurpose } from "../registry/account-codes.ts";
 import {
   actorOf,
   addConfirmed,
@@ -20,7 +20,7 @@ import { audit } from "../registry/audit.ts";
 import { findInvitation, spendInvitation } from "../registry/invitations.ts";
 import { endLogins } from "../registry/logins.ts";
 import { addMember } from "../registry/members.ts";
-import { faultOf } from "../registry/passwords.ts";
+import { faultOf, type Waiting } from "../registry/passwords.ts";
 import { confirmationMail, knownAddressMail, passwordChangedMail, resetMail } from "./account-mails.ts";
 import type { Mail } from "./context.ts";
 import { InvalidFields } from "./registry-fields.ts";
@@ -57,6 +57,7 @@ export async function register(context: CallContext, asked: Registration): Promi
   const passwordHash = await desk.hashing.hash(password);
   const account = { email, name, passwordHash };
   if (invitation !== undefined) return registerInvited(context, account, invitation);
+  noteAsked(context, "confirm", email);
   context.afterwards(() => registerUnknown(context, account));
   return undefined;
 }
@@ -64,8 +65,8 @@ export async function register(context: CallContext, asked: Registration): Promi
 /** From now on the account is good. Throws `account.code`, also for a password other than that of the registration. */
 export async function confirm(context: CallContext, proof: CodeProof): Promise<void> {
   const { desk, registry } = context;
-  await tryProof(context, proof, "confirm", async (account, isRight) => {
-    const knows = await desk.hashing.verify(proof.password, account?.passwordHash);
+  await tryProof(context, proof, "confirm", async (account, isRight, who) => {
+    const knows = await desk.hashing.verify(proof.password, account?.passwordHash, who);
     if (!isRight || !knows || account === undefined) return refuse("account.code", "the code or the password");
     const { id } = account.developer;
     return registry.change(() => {
@@ -79,6 +80,7 @@ export async function confirm(context: CallContext, proof: CodeProof): Promise<v
 export function askReset(context: CallContext, email: string): void {
   const { desk, network, registry } = context;
   desk.takeWish(network, registry.nowSeconds());
+  noteAsked(context, "reset", email);
   context.afterwards(() => {
     const developer = findAccount(registry, email)?.developer;
     if (developer?.confirmedAt == null || !mayMail(context, "reset", email)) return;
@@ -94,8 +96,8 @@ export function askReset(context: CallContext, email: string): void {
 export async function reset(context: CallContext, proof: CodeProof): Promise<void> {
   const { desk, registry } = context;
   assertChoice(proof.email, proof.password, "password");
-  await tryProof(context, proof, "reset", async (account, isRight) => {
-    const passwordHash = await desk.hashing.hash(proof.password);
+  await tryProof(context, proof, "reset", async (account, isRight, who) => {
+    const passwordHash = await desk.hashing.hash(proof.password, who);
     if (!isRight || account === undefined) return refuse("account.code");
     const { developer } = account;
     return registry.changeDurably(() => {
@@ -156,17 +158,35 @@ function registerUnknown(
 
 type Account = NonNullable<ReturnType<typeof findAccount>>;
 
-/** Uses up a try of the code before anything that takes time, and counts the attempt. */
+/**
+ * Uses up a try of the code before anything that takes time, and counts the attempt. Strangers who guess elsewhere keep nobody
+ * from it where the code was asked for, nor from the login that it is for.
+ */
 async function tryProof(
   { desk, network, registry }: CallContext,
   { email, code }: CodeProof,
-  purpose: "confirm" | "reset",
-  prove: (account: Account | undefined, isRight: boolean) => Promise<void>,
+  purpose: CodePurpose,
+  prove: (account: Account | undefined, isRight: boolean, who: Waiting) => Promise<void>,
 ): Promise<void> {
-  await desk.attempt({ account: `${purpose} ${email}`, network, nowSeconds: registry.nowSeconds() }, () => {
+  const at = { network, nowSeconds: registry.nowSeconds() };
+  const shared = `${purpose} ${email}`;
+  const ownTry = desk.takeOwnTry({ ...at, account: shared });
+  const isOwn = ownTry !== undefined;
+  await desk.attempt({ ...at, account: isOwn ? `${shared} asked for there` : shared }, (who) => {
     const account = findAccount(registry, email);
-    return prove(account, tryCode(registry, account?.developer.id, purpose, code));
+    const developer = ownTry === false ? undefined : account?.developer.id;
+    return prove(account, tryCode(registry, { developer, isOwn }, purpose, code), who);
   });
+  desk.vouch({ ...at, account: loginOf(email) });
+}
+
+/** What counts the attempts to log in to an account. */
+export function loginOf(email: string): string {
+  return `login ${email}`;
+}
+
+function noteAsked({ desk, network, registry }: CallContext, purpose: CodePurpose, email: string): void {
+  desk.noteAsked({ account: `${purpose} ${email}`, network, nowSeconds: registry.nowSeconds() });
 }
 
 function mayMail({ desk, registry }: CallContext, purpose: string, email: string): boolean {

@@ -41,6 +41,8 @@ export const tokenRequestSchema = z.object({
   ace_profile: z.string().nullable().optional(),
 });
 
+const parameters = Object.keys(tokenRequestSchema.shape);
+
 /** Reads a request. Throws `request.*`, `key.*`, `cbor.*` or `assertion.malformed`. */
 export function readTokenRequest(body: OauthBody | undefined): TokenRequest {
   if (body === undefined) return refuse("request.malformed", "no body");
@@ -76,8 +78,11 @@ export function readTokenRequest(body: OauthBody | undefined): TokenRequest {
 
 /** A parameter without a value counts as left out (RFC 6749, section 3.2); `ace_profile` says something by being there. */
 function toObject(fields: ReadonlyMap<string, string>): Record<string, unknown> {
-  const given = [...fields].filter(([name, value]) => value !== "" || name === "ace_profile");
-  return Object.fromEntries(
-    given.map(([name, value]) => [name, name === "req_cnf" ? readJson(Buffer.from(value)) : value]),
-  );
+  const given: Record<string, unknown> = {};
+  for (const name of parameters) {
+    const value = fields.get(name);
+    if (value === undefined || (value === "" && name !== "ace_profile")) continue;
+    given[name] = name === "req_cnf" ? readJson(Buffer.from(value)) : value;
+  }
+  return given;
 }

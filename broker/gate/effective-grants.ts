@@ -3,8 +3,7 @@
  * a certificate alone what the roles allow.
  */
 import { refuse } from "../../shared/refusal.ts";
-import { intersectGrants, mayPublish, maySubscribe, toPermissions } from "../../shared/scope.ts";
-import type { Grant } from "../../shared/scope.ts";
+import { cutGrants, type Grant } from "../../shared/scope.ts";
 import type { Trust } from "../trust/trust.ts";
 
 /** The parts of a token that are asked. */
@@ -20,11 +19,7 @@ export interface Scoped {
 export function effectiveGrants(trust: Trust, { grants, claims }: Scoped): readonly Grant[] {
   const roles = trust.client(claims.sub)?.grants;
   if (roles === undefined) return grants;
-  const allowed = roles.find(({ audience }) => audience === claims.aud)?.grants ?? [];
-  const permissions = toPermissions(allowed);
-  const isAllowed = ({ filter, pub, sub }: Grant): boolean =>
-    (!pub || mayPublish(permissions, filter)) && (!sub || maySubscribe(permissions, filter));
-  return grants.every(isAllowed) ? grants : intersectGrants(allowed, grants);
+  return cutGrants(roles.find(({ audience }) => audience === claims.aud)?.grants ?? [], grants);
 }
 
 /** What the roles of a client allow, on all apis; undefined where nobody tells of roles. */

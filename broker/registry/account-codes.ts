@@ -1,6 +1,7 @@
 /**
  * Codes that prove an address: ten characters of Crockford's base32, sent there and kept as SHA-256 only. A code is good for
- * fifteen minutes, five tries and one use, and a new one for the same purpose ends the one before.
+ * fifteen minutes, five tries and one use, and a new one for the same purpose ends the one before. Where it was asked for has
+ * five tries of its own, so that strangers who guess do not use it up.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { refuse } from "../../shared/refusal.ts";
@@ -30,18 +31,23 @@ export function createCode(r: Registry, developer: string, purpose: CodePurpose)
   return code;
 }
 
+/** Who tries a code. `isOwn`: where it was asked for, whose tries are counted by whoever says so, and not with the others'. */
+export interface CodeTry {
+  readonly developer: string | undefined;
+  readonly isOwn: boolean;
+}
+
 /**
  * Uses up one try, before anything that takes time, so that tries at one moment are counted as well. Returns whether it is
  * the code. Without a developer it never is.
  */
-export function tryCode(r: Registry, developer: string | undefined, purpose: CodePurpose, code: string): boolean {
+export function tryCode(r: Registry, { developer = "", isOwn }: CodeTry, purpose: CodePurpose, code: string): boolean {
   return r.append(() => {
-    const row = findCode(r, developer ?? "", purpose);
-    const isRight = timingSafeEqual(hashCode(code), row?.code_hash ?? none) && row !== undefined;
-    statement(r.db, `UPDATE account_code SET tries = tries + 1 WHERE developer = ? AND purpose = ?`).run(
-      developer ?? "",
-      purpose,
-    );
+    const row = findCode(r, developer, purpose);
+    const isOpen = row !== undefined && (isOwn || row.tries < codeLife.tries);
+    const isRight = timingSafeEqual(hashCode(code), row?.code_hash ?? none) && isOpen;
+    const count = statement(r.db, `UPDATE account_code SET tries = tries + ? WHERE developer = ? AND purpose = ?`);
+    count.run(isOwn ? 0 : 1, developer, purpose);
     return isRight;
   });
 }
@@ -61,11 +67,11 @@ function findCode(
   r: Registry,
   developer: string,
   purpose: CodePurpose,
-): { readonly code_hash: Uint8Array } | undefined {
-  return statement<{ code_hash: Uint8Array }>(
+): { readonly code_hash: Uint8Array; readonly tries: number } | undefined {
+  return statement<{ code_hash: Uint8Array; tries: number }>(
     r.db,
-    `SELECT code_hash FROM account_code WHERE developer = ? AND purpose = ? AND tries < ? AND expires_at > ?`,
-  ).get(developer, purpose, codeLife.tries, r.nowSeconds());
+    `SELECT code_hash, tries FROM account_code WHERE developer = ? AND purpose = ? AND expires_at > ?`,
+  ).get(developer, purpose, r.nowSeconds());
 }
 
 /** As people type it: any case, with spaces and hyphens, and with the letters that look like digits. */

@@ -115,6 +115,16 @@ export function listApis(r: Registry, project: string): Api[] {
   return statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? ORDER BY name`).all(project).map(toApi);
 }
 
+/** Those on which a client holds a role, by name. A project may have any number, and a client a few. */
+export function listHeldApis(r: Registry, client: { readonly project: string; readonly name: string }): Api[] {
+  const held = `
+    SELECT role.api FROM client_role JOIN role ON role.project = client_role.project AND role.name = client_role.role
+    WHERE client_role.project = @project AND client_role.client = @name`;
+  const sql = `SELECT * FROM api WHERE project = @project AND name IN (${held}) ORDER BY name`;
+  const { project, name } = client;
+  return statement<ApiRow>(r.db, sql).all({ project, name }).map(toApi);
+}
+
 /** Throws `registry.not-found`. */
 export function getApi(r: Registry, project: string, name: string): Api {
   const row = statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? AND name = ?`).get(project, name);

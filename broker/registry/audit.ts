@@ -6,7 +6,7 @@
  */
 import { CHAIN_START, hashRow, type AuditRow, type ChainedRow } from "../../shared/audit-chain.ts";
 import type { Reason } from "../../shared/refusal.ts";
-import { statement } from "../sqlite/database.ts";
+import { statement, type Database } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /** What a row says. */
@@ -36,20 +36,35 @@ export const ADMIN = "admin";
 /** The actor of what the program does of its own accord. */
 export const ITSELF = "postern";
 
+/** The last row of the log. */
+interface Head {
+  readonly seq: number;
+  readonly hash: Uint8Array;
+}
+
+/** As this process wrote it, and takes it back with the transaction that is undone. */
+const heads = new WeakMap<Database, Head>();
+
 /** Names from outside are cut to this many characters. */
 const maxNameLength = 160;
 
 /** What SQLite would give back as another character: half of a pair. */
 const halves = /\p{Surrogate}/gu;
 
-/**
- * Adds a row; call it within the transaction of the change that it speaks of. The head of the chain is read each time: what
- * was appended last may have been undone since, alone or with the transaction that it was a part of.
- */
+/** Adds a row; call it within the transaction of the change that it speaks of. */
 export function audit(r: Registry, entry: AuditEntry): void {
-  const head = headOf(r);
+  r.append(() => {
+    const head = heads.get(r.db);
+    // the log goes on after a row that somebody else put there, and the verification names that row
+    const added = (head !== undefined && addRow(r, entry, head)) || addRow(r, entry, readHead(r));
+    if (!added) throw new Error("the audit log takes no row");
+  });
+}
+
+/** Adds a row behind the head; false where there is a row already. */
+function addRow(r: Registry, entry: AuditEntry, head: Head): boolean {
   const row: AuditRow = {
-    seq: (head?.seq ?? 0) + 1,
+    seq: head.seq + 1,
     at: r.nowSeconds(),
     event: entry.event,
     actor: cut(entry.actor),
@@ -59,23 +74,17 @@ export function audit(r: Registry, entry: AuditEntry): void {
     refusal_id: entry.refusalId ?? null,
     facts: entry.facts === undefined ? null : JSON.stringify(entry.facts),
   };
-  statement(
+  const hash = hashRow(head.hash, row);
+  const { changes } = statement(
     r.db,
     `INSERT INTO audit (seq, at, event, actor, project, subject, reason, refusal_id, facts, hash)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  ).run(
-    row.seq,
-    row.at,
-    row.event,
-    row.actor,
-    row.project,
-    row.subject,
-    row.reason,
-    row.refusal_id,
-    row.facts,
-    // after a row that was smuggled in without a hash the log goes on, and the verification names that row
-    hashRow(head?.hash ?? CHAIN_START, row),
-  );
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+  ).run(row.seq, row.at, row.event, row.actor, row.project, row.subject, row.reason, row.refusal_id, row.facts, hash);
+  if (changes === 0) return false;
+  const before = heads.get(r.db);
+  heads.set(r.db, { seq: row.seq, hash });
+  r.ifUndone(() => (before === undefined ? heads.delete(r.db) : heads.set(r.db, before)));
+  return true;
 }
 
 /** Newest first; `before` is the `seq` of the last row that is known already. */
@@ -153,9 +162,11 @@ const sealedAtOnce = 1_000;
 /** What a row takes beside its facts, about. */
 const rowBytes = 500;
 
-function headOf(r: Registry): { readonly seq: number; readonly hash: Buffer | null } | undefined {
+function readHead(r: Registry): Head {
   const sql = `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`;
-  return statement<{ seq: number; hash: Buffer | null }>(r.db, sql).get();
+  const last = statement<{ seq: number; hash: Buffer | null }>(r.db, sql).get();
+  // a row that was smuggled in may have no hash
+  return { seq: last?.seq ?? 0, hash: last?.hash ?? CHAIN_START };
 }
 
 type Row = Omit<AuditRow, "reason"> & { readonly reason: Reason | null };

@@ -52,7 +52,7 @@ export interface TokenSelection {
   readonly bound: number;
 }
 
-const prune = createMovingWindow({ table: "issued", key: ["number"], start: [0] });
+const prune = createMovingWindow({ table: "issued" });
 /** A longer `cti` is no number of ours. */
 const maxIdBytes = 6;
 const numbers = new WeakMap<Registry, number>();

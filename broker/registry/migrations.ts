@@ -350,7 +350,16 @@ export const migrations: readonly string[] = [
   CREATE UNIQUE INDEX public_key_by_client ON public_key (project, client, thumbprint) WHERE client IS NOT NULL;
   CREATE UNIQUE INDEX public_key_by_api ON public_key (project, api, thumbprint) WHERE api IS NOT NULL;
 
-  DROP INDEX assertion_by_exp;
+  ALTER TABLE assertion RENAME TO former_assertion;
+  CREATE TABLE assertion (
+    number INTEGER PRIMARY KEY,
+    client TEXT NOT NULL,
+    id BLOB NOT NULL,
+    exp INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO assertion (client, id, exp) SELECT client, id, exp FROM former_assertion ORDER BY exp;
+  DROP TABLE former_assertion;
+
   DROP INDEX issued_by_exp;
   DROP INDEX issued_by_hash;
   DROP INDEX issued_by_other_hash;

@@ -5,13 +5,11 @@
 import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
-/** A table of which rows expire, by the column `exp`. */
+/** A table of numbered rows that expire, by the columns `number` and `exp`. */
 export interface Expiring {
   readonly table: string;
-  /** The columns of its key, in order. */
-  readonly key: readonly string[];
-  /** Less than every key. */
-  readonly start: readonly (number | string | Uint8Array)[];
+  /** The columns of rows that have gone which somebody wants to know; default none. */
+  readonly wanted?: string;
 }
 
 /** Four rows are looked at for each new one, in few steps: a statement that finds nothing costs as much as a row. */
@@ -20,22 +18,22 @@ const length = 128;
 
 /**
  * Makes what is to be called before each new row, in its transaction: it deletes those in the window that expired before a
- * time, in seconds. Where the window stands is not kept, for it does not matter where it begins.
+ * time, in seconds, and gives what is wanted of them. Where the window stands is not kept, for it does not matter where it begins.
  */
-export function createMovingWindow({ table, key, start }: Expiring): (r: Registry, before: number) => void {
-  const places = new WeakMap<Registry, { added: number; position: readonly unknown[] }>();
-  const columns = key.join(", ");
-  const marks = key.map(() => "?").join(", ");
-  const rest = `FROM ${table} WHERE (${columns}) > (${marks})`;
+export function createMovingWindow<Row = never>({ table, wanted }: Expiring): (r: Registry, before: number) => Row[] {
+  const places = new WeakMap<Registry, { added: number; position: number }>();
+  const last = `SELECT number FROM ${table} WHERE number > ? ORDER BY number LIMIT 1 OFFSET ${length - 1}`;
+  const remove = `DELETE FROM ${table} WHERE number > ? AND number <= ? AND exp < ?`;
   return (r, before) => {
     let at = places.get(r);
-    if (at === undefined) places.set(r, (at = { added: 0, position: start }));
-    if (at.added++ % everyRows !== 0) return;
-    const last = `SELECT ${columns} ${rest} ORDER BY ${columns} LIMIT 1 OFFSET ${length - 1}`;
-    const end = statement(r.db, last).raw().get(at.position) as unknown[] | undefined;
-    if (end === undefined) statement(r.db, `DELETE ${rest} AND exp < ?`).run(at.position, before);
-    else statement(r.db, `DELETE ${rest} AND (${columns}) <= (${marks}) AND exp < ?`).run(at.position, end, before);
+    if (at === undefined) places.set(r, (at = { added: 0, position: 0 }));
+    if (at.added++ % everyRows !== 0) return [];
+    const end = statement<number>(r.db, last).pluck().get(at.position);
+    const range = [at.position, end ?? Number.MAX_SAFE_INTEGER, before];
     // at the end it starts again, or it would follow the new rows for ever
-    at.position = end ?? start;
+    at.position = end ?? 0;
+    if (wanted !== undefined) return statement<Row>(r.db, `${remove} RETURNING ${wanted}`).all(range);
+    statement(r.db, remove).run(range);
+    return [];
   };
 }

@@ -2,7 +2,7 @@
  * Passwords of developers: which may be chosen, and what is kept of them, scrypt (RFC 7914) as a PHC string.
  *
  * A hash costs a tenth of a second and 32 MiB, so few are made at a time, few wait, and more are refused: whoever asks for
- * hashes holds up others who do, and nobody else.
+ * hashes holds up others who do, and nobody else. Those who are known wait in a line of their own, and the lines take turns.
  */
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
 import { refuse } from "../../shared/refusal.ts";
@@ -20,22 +20,28 @@ interface Cost {
 /** Makes and checks hashes, a few at a time. */
 export interface Hashing {
   /** A PHC string. Throws `limit.reached`. */
-  hash(password: string): Promise<string>;
+  hash(password: string, who?: Waiting): Promise<string>;
   /** Whether it is the password of which this was made. Without one it costs the same and is none. Throws `limit.reached`. */
-  verify(password: string, stored: string | null | undefined): Promise<boolean>;
+  verify(password: string, stored: string | null | undefined, who?: Waiting): Promise<boolean>;
+}
+
+/** In which line somebody waits: default, with strangers. */
+export interface Waiting {
+  readonly isKnown: boolean;
 }
 
 /** Bounds on the hashes of one process. */
 export interface HashingLimits {
   /** Made at a time. */
   readonly atOnce: number;
-  /** Waiting for that. */
+  /** Waiting for that, in each line. */
   readonly waiting: number;
 }
 
 export const standardCost: Cost = { n: 15, r: 8, p: 3 };
 const saltBytes = 16;
 const hashBytes = 32;
+const stranger: Waiting = { isKnown: false };
 /** Of no password; of the standard cost. */
 const decoy = formatPhc(standardCost, Buffer.alloc(saltBytes), Buffer.alloc(hashBytes));
 
@@ -73,38 +79,46 @@ export function faultOf(password: string, email: string): string | undefined {
 
 /** The hashes of one process. */
 export function openHashing({ atOnce, waiting }: HashingLimits): Hashing {
-  const queue: (() => void)[] = [];
+  const strangers: (() => void)[] = [];
+  const known: (() => void)[] = [];
   let running = 0;
+  let isTurnOfKnown = false;
 
-  async function take(): Promise<void> {
+  function next(): (() => void) | undefined {
+    isTurnOfKnown = !isTurnOfKnown;
+    return isTurnOfKnown ? (known.shift() ?? strangers.shift()) : (strangers.shift() ?? known.shift());
+  }
+
+  async function take({ isKnown }: Waiting): Promise<void> {
     if (running < atOnce) {
       running++;
       return;
     }
-    if (queue.length >= waiting) refuse("limit.reached", "hashes of passwords that wait");
+    const line = isKnown ? known : strangers;
+    if (line.length >= waiting) refuse("limit.reached", "hashes of passwords that wait");
     // whoever ends hands the place on, so it is never free in between
-    await new Promise<void>((resolve) => queue.push(resolve));
+    await new Promise<void>((resolve) => line.push(resolve));
   }
 
-  async function derive(password: string, salt: Uint8Array, cost: Cost): Promise<Buffer> {
-    await take();
+  async function derive(password: string, salt: Uint8Array, cost: Cost, who: Waiting): Promise<Buffer> {
+    await take(who);
     try {
       return await runScrypt(password, salt, cost);
     } finally {
-      const next = queue.shift();
-      if (next === undefined) running--;
-      else next();
+      const begin = next();
+      if (begin === undefined) running--;
+      else begin();
     }
   }
 
   return {
-    async hash(password) {
+    async hash(password, who = stranger) {
       const salt = randomBytes(saltBytes);
-      return formatPhc(standardCost, salt, await derive(password, salt, standardCost));
+      return formatPhc(standardCost, salt, await derive(password, salt, standardCost, who));
     },
-    async verify(password, stored) {
+    async verify(password, stored, who = stranger) {
       const { cost, salt, hash } = readPhc(stored ?? decoy);
-      const derived = await derive(password, salt, cost);
+      const derived = await derive(password, salt, cost, who);
       return timingSafeEqual(derived, hash) && stored != null;
     },
   };

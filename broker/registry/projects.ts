@@ -40,8 +40,11 @@ export function listProjects(r: Registry): Project[] {
 
 /** Throws `registry.not-found`. */
 export function getProject(r: Registry, slug: string): Project {
-  return (
-    statement<Project>(r.db, `${select} WHERE slug = ?`).get(slug) ?? refuse("registry.not-found", `no project ${slug}`)
+  return r.remember(
+    `project ${slug}`,
+    () =>
+      statement<Project>(r.db, `${select} WHERE slug = ?`).get(slug) ??
+      refuse("registry.not-found", `no project ${slug}`),
   );
 }
 

@@ -34,6 +34,11 @@ export interface Registry {
   appendSoon<T>(work: () => T): Promise<T>;
   /** Runs once the open transaction is committed, and not at all when it is undone. */
   afterCommit(then: () => void): void;
+  /**
+   * Runs if the open transaction is undone, or the one that it is a part of, and not at all once that is committed; the last
+   * first. For what is kept in memory beside the rows that are appended.
+   */
+  ifUndone(then: () => void): void;
   /** Calls back after each change that was committed, until the returned function is called. */
   onChange(listener: () => void): () => void;
   /** What `read` gives, remembered until the next change. The name begins with a word that no other reader begins with. */
@@ -46,7 +51,7 @@ const maxRemembered = 20_000;
 /** How the registry changes. */
 export type Transactions = Pick<
   Registry,
-  "change" | "changeDurably" | "append" | "appendSoon" | "afterCommit" | "onChange" | "remember"
+  "change" | "changeDurably" | "append" | "appendSoon" | "afterCommit" | "ifUndone" | "onChange" | "remember"
 >;
 
 interface Waiting {
@@ -64,10 +69,17 @@ export function openTransactions(db: Database): Transactions {
   let open: { news: (() => void)[]; changed: boolean; failed: boolean } | undefined;
   let isShared = false;
   let waiting: Waiting[] = [];
+  let takingBack: (() => void)[] = [];
   const listeners = new Set<() => void>();
   /** What undid the shared transaction, where something did. */
   let undone: unknown;
   const whyUndone = (): unknown => undone ?? new Error("the shared transaction is undone");
+
+  /** Takes back what is kept in memory since there was so much of it. */
+  function takeBack(to: number): void {
+    const gone = takingBack.splice(to).toReversed();
+    for (const then of gone) then();
+  }
 
   function join<T>(work: () => T): T {
     try {
@@ -86,6 +98,7 @@ export function openTransactions(db: Database): Transactions {
       return join(work);
     }
     const frame = isShared ? part : whole;
+    const before = takingBack.length;
     const transaction = (open = { news: [] as (() => void)[], changed: changes, failed: false });
     let result: T;
     try {
@@ -97,8 +110,10 @@ export function openTransactions(db: Database): Transactions {
       if (transaction.failed) throw new TypeError("a part of the transaction has failed");
       statement(db, frame.end).run();
       if (transaction.changed) remembered.clear();
+      if (!isShared) takingBack = [];
     } catch (error) {
       if (db.inTransaction) for (const undo of frame.undo) statement(db, undo).run();
+      takeBack(before);
       const reason = toRefusal(error);
       if (isShared && !db.inTransaction) undone ??= reason;
       throw reason;
@@ -125,8 +140,10 @@ export function openTransactions(db: Database): Transactions {
         return answer;
       });
       statement(db, whole.end).run();
+      takingBack = [];
     } catch (error) {
       if (db.open && db.inTransaction) statement(db, whole.undo[0]).run();
+      takeBack(0);
       tell = together.map((one) => () => one.reject(toRefusal(error)));
     } finally {
       isShared = false;
@@ -161,6 +178,10 @@ export function openTransactions(db: Database): Transactions {
       // the part that is open ends before the commit that it shares
       if (isShared) throw new TypeError("a shared transaction has nothing to tell");
       open.news.push(then);
+    },
+    ifUndone(then) {
+      if (open === undefined) throw new TypeError("no transaction is open");
+      takingBack.push(then);
     },
     remember<T>(name: string, read: () => T): T {
       // what is not committed yet is not remembered

@@ -226,9 +226,31 @@ describe("the change is worked out", () => {
     [
       "a developer's role",
       "access.permission",
-      { actor: "developer:dev_0123456789abcdef/0a", project: "farm" },
-      "have an owner of the project give a role that permits it, or use a key with more scopes",
+      {
+        actor: "developer:dev_0123456789abcdef/0a",
+        project: "farm",
+        ...facts({ detail: "the role auditor does not permit manage" }),
+      },
+      "have an owner of the project give a role that permits it",
       "postern member set dev_0123456789abcdef --project farm --role <role>",
+    ],
+    [
+      "an API key's scopes",
+      "access.permission",
+      {
+        actor: "developer:dev_0123456789abcdef/0a",
+        project: "farm",
+        ...facts({ detail: "the key has no scope manage" }),
+      },
+      "use a key with the scope manage",
+      "postern apikey create <name> --project farm --scope read --scope manage",
+    ],
+    [
+      "a key that is not registered",
+      "assertion.signature",
+      { claimed: () => "farm.pi" },
+      "sign with a key that is registered for the client, or register the one that was used beside it",
+      "postern client keys farm.pi",
     ],
   ])("of %s", async (_, reason, given, says, command) => {
     const r = openFields();

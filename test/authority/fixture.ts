@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { startAuthority } from "../../broker/authority/authority.ts";
 import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
-import type { AuthorityLimits, BrokerAddresses } from "../../broker/authority/context.ts";
+import type { AccountSettings, AuthorityLimits, BrokerAddresses } from "../../broker/authority/context.ts";
 import type { ReadMetrics } from "../../broker/authority/context.ts";
 import { spki, toPem } from "../../broker/authority/x509.ts";
 import { createApi } from "../../broker/registry/apis.ts";
@@ -63,13 +63,18 @@ export function makeKey(): { readonly privateKey: KeyObject; readonly key: Publi
   return { privateKey, key: readPublicKey(privateKey) };
 }
 
-/** Starts everything. Close it with `close`. */
-export async function openFixture(limits: Partial<AuthorityLimits> = {}, metrics?: ReadMetrics) {
+/** Starts everything, on a registry in memory or in a file. Close it with `close`. */
+export async function openFixture(
+  limits: Partial<AuthorityLimits> = {},
+  metrics?: ReadMetrics,
+  file = ":memory:",
+  accounts?: Partial<AccountSettings>,
+) {
   const directory = mkdtempSync(join(tmpdir(), "postern-authority-"));
   const clock = { now: Math.floor(Date.now() / 1000) };
   const nowSeconds = (): number => clock.now;
   const sink = createMemoryTrust({ issuer: ISSUER });
-  const registry = openRegistry({ file: ":memory:", sink, nowSeconds });
+  const registry = openRegistry({ file, sink, nowSeconds });
   const ca = await openCertificateAuthority(directory, nowSeconds);
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: "debug" }, { write: (line) => lines.push(JSON.parse(line) as Record<string, unknown>) });
@@ -86,6 +91,7 @@ export async function openFixture(limits: Partial<AuthorityLimits> = {}, metrics
     log,
     limits,
     metrics,
+    accounts,
   });
   const agents = new Map<string, Agent>();
 

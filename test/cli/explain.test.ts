@@ -91,7 +91,7 @@ $`,
     await other.join();
     const none = (unknown: string) => ({
       stdout: "",
-      stderr: `postern: explain: not found: no refusal ${unknown} in the audit log\n`,
+      stderr: `postern: explain: not found: no refusal ${unknown} in the log of a project of yours\n`,
       exitCode: 1,
     });
     expect(await other.run(`explain ${id}`)).toEqual(none(id));

@@ -33,6 +33,7 @@ beforeAll(async () => {
     writeFileSync(file(name), JSON.stringify(value));
   }
   writeFileSync(file("text.jwk"), "-----BEGIN PUBLIC KEY-----");
+  writeFileSync(file("private.pem"), a.privateKey.export({ format: "pem", type: "pkcs8" }));
 });
 afterAll(() => at.close());
 
@@ -120,6 +121,11 @@ describe("public keys", () => {
   it.each([
     ["a private key", "private.jwk", "holds a private key; give the public part alone, without d"],
     ["a shared key", "shared.jwk", "holds a private key; give the public part alone, without d"],
+    [
+      "a private key in PEM",
+      "private.pem",
+      "holds a private key; give the public one: openssl pkey -in PRIVATE.pem -pubout",
+    ],
     ["PEM that is cut off", "text.jwk", "holds no public key that can be read"],
     ["a list", "list.json", "is no JSON object"],
     ["a key without kty", "kindless.jwk", "holds what is no JWK: it has no kty"],

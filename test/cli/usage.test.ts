@@ -88,7 +88,7 @@ describe("what failed is one line and exit code 1", () => {
   it.each([
     [
       "project list --data /nowhere",
-      "postern: project list: no authority in /nowhere; start one with postern up, or give --url or --data",
+      "postern: project list: no authority in /nowhere; start one with postern up, log in to one, or give --url or --data",
     ],
     [
       "project list --url https://localhost:1",

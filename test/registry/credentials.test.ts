@@ -1,6 +1,6 @@
 /** What is recorded of credentials: certificates, signing keys, used assertions, issued tokens, the audit log. */
 import { describe, expect, it } from "vitest";
-import { spendAssertion } from "../../broker/registry/assertions.ts";
+import { assertUnspent, spendAssertion } from "../../broker/registry/assertions.ts";
 import { audit, listAudit } from "../../broker/registry/audit.ts";
 import {
   findCertificate,
@@ -101,6 +101,16 @@ describe("an assertion", () => {
     expect(() => spendAssertion(r, "farm.a", id("1"), NOW + 11)).toThrow(refusal("assertion.replayed"));
     clock.now = NOW + 70;
     expect(() => spendAssertion(r, "farm.a", id("1"), NOW + 10)).toThrow(refusal("assertion.replayed"));
+  });
+
+  it("is looked for without being spent", () => {
+    const { r } = openFarm();
+    assertUnspent(r, "farm.a", id("1"));
+    assertUnspent(r, "farm.a", id("1"));
+    spendAssertion(r, "farm.a", id("1"), NOW + 10);
+    assertUnspent(r, "farm.b", id("1"));
+    assertUnspent(r, "farm.a", id("2"));
+    expect(() => assertUnspent(r, "farm.a", id("1"))).toThrow(refusal("assertion.replayed"));
   });
 
   it.each([0, 65])("is refused with an id of %d bytes", (length) => {

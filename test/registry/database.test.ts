@@ -10,6 +10,7 @@ import { lockDirectory, openDatabase } from "../../broker/registry/database.ts";
 import { createProject, listProjects } from "../../broker/registry/projects.ts";
 import { activeSigner, ensureSigningKey, publishedKeys } from "../../broker/registry/signing-keys.ts";
 import { createTicket, listTickets, redeemTicket } from "../../broker/registry/tickets.ts";
+import { isWritable } from "../../broker/registry/trust-changes.ts";
 import { verifyEs256 } from "../../shared/es256.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { asText, refusal, newKey, NOW, openFarm, openFixture } from "./fixture.ts";
@@ -40,6 +41,19 @@ describe("the file", () => {
     expect(() => lockDirectory(directory)).toThrow(refusal("registry.conflict"));
     unlock();
     lockDirectory(directory)();
+  });
+
+  it("is really written to by the question whether it can be", () => {
+    const file = join(directory, "postern.db");
+    const { r } = openFarm(file);
+    const readRun = () => r.db.prepare("SELECT * FROM run").all();
+    const before = readRun();
+    r.db.pragma("wal_checkpoint(TRUNCATE)");
+    expect(statSync(`${file}-wal`).size).toBe(0);
+    expect(isWritable(r)).toBe(true);
+    expect(statSync(`${file}-wal`).size).toBeGreaterThan(0);
+    expect(readRun()).toEqual(before);
+    r.close();
   });
 
   it("keeps references, and writes ahead", () => {

@@ -3,17 +3,11 @@ import { createMovingWindow } from "../../broker/registry/moving-window.ts";
 import type { Registry } from "../../broker/registry/registry.ts";
 import { openFarm } from "./fixture.ts";
 
-const tables = {
-  issued: { key: ["number"], start: [0] },
-  assertion: { key: ["client", "id"], start: ["", new Uint8Array()] },
-} as const;
-type Table = keyof typeof tables;
+type Table = "issued" | "assertion";
 
-/** A row, the n-th in the order of the key. */
+/** The n-th row. */
 function add(r: Registry, table: Table, n: number, exp: number): void {
-  const id = Buffer.alloc(4);
-  id.writeUInt32BE(n);
-  if (table === "assertion") r.db.prepare(`INSERT INTO assertion VALUES (?, ?, ?)`).run(`farm.${n >> 8}`, id, exp);
+  if (table === "assertion") r.db.prepare(`INSERT INTO assertion VALUES (?, 'farm.pi', x'01', ?)`).run(n, exp);
   else r.db.prepare(`INSERT INTO issued VALUES (?, x'01', NULL, 'farm.pi', 'a', 'k', NULL, 0, ?)`).run(n, exp);
 }
 
@@ -24,7 +18,7 @@ function count(r: Registry, table: Table, where: string): number {
 describe.each(["issued", "assertion"] as const)("a window over %s", (table) => {
   const open = () => {
     const { r } = openFarm();
-    return { r, prune: createMovingWindow({ table, ...tables[table] }) };
+    return { r, prune: createMovingWindow({ table }) };
   };
 
   it("takes what has expired, and nothing else, wherever it stands", () => {
@@ -35,6 +29,15 @@ describe.each(["issued", "assertion"] as const)("a window over %s", (table) => {
     expect(count(r, table, "true")).toBe(1000);
     for (let call = 0; call < 8 * 32; call++) prune(r, 101);
     expect([count(r, table, "exp = 100"), count(r, table, "exp = 900")]).toEqual([0, 333]);
+  });
+
+  it("says of what it takes what is wanted of it, and of what it leaves nothing", () => {
+    const { r } = open();
+    const prune = createMovingWindow<{ number: number; exp: number }>({ table, wanted: "number, exp" });
+    for (let n = 1; n <= 200; n++) add(r, table, n, n % 100 === 0 ? 100 : 900);
+    expect(prune(r, 101)).toEqual([{ number: 100, exp: 100 }]);
+    for (let call = 1; call < 32; call++) expect(prune(r, 101)).toEqual([]);
+    expect(prune(r, 101)).toEqual([{ number: 200, exp: 100 }]);
   });
 
   it("comes round again, and does not follow the new rows", () => {

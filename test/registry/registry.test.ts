@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { createApi, findApi, getApi, listApis, type NewApi } from "../../broker/registry/apis.ts";
+import {
+  createApi,
+  findApi,
+  findApiOf,
+  getApi,
+  listApis,
+  listHeldApis,
+  type NewApi,
+} from "../../broker/registry/apis.ts";
 import { listAudit } from "../../broker/registry/audit.ts";
 import { recordCertificate, liveCertificateKeys } from "../../broker/registry/certificates.ts";
 import * as clients from "../../broker/registry/clients.ts";
@@ -76,6 +84,48 @@ describe("apis", () => {
     });
     expect(made.scopes).toEqual(["read", "write"]);
     expect(findApi(r, "mqtts://broker.example")).toEqual(made);
+  });
+
+  it("are found by their name and by their audience, whatever the one of another looks like", () => {
+    const { r, api } = openFarm();
+    for (const text of ["farm/telemetry", "of farm/telemetry", "api farm/telemetry"]) {
+      expect(findApi(r, text)).toBeUndefined();
+      expect(findApiOf(r, "farm", "telemetry")).toEqual(api);
+      expect(findApi(r, text)).toBeUndefined();
+    }
+    createProject(r, "zoo");
+    const other = { project: "zoo", name: "a", kind: "http", scopes: ["x"], audience: "farm/telemetry" } as const;
+    const made = createApi(r, other);
+    expect(findApi(r, "farm/telemetry")).toEqual(made);
+    expect(findApiOf(r, "farm", "telemetry")).toEqual(api);
+  });
+
+  it("are those of a client on which it holds a role, by name, and no others", () => {
+    const { r, api } = openFarm();
+    createProject(r, "zoo");
+    for (const project of ["farm", "zoo"]) {
+      createApi(r, { project, name: "a", kind: "http", scopes: ["x"] });
+      createApi(r, { project, name: "b", kind: "http", scopes: ["x"] });
+      for (const [name, on] of [
+        ["one", "a"],
+        ["more", "a"],
+        ["b", "b"],
+      ] as const) {
+        createRole(r, { project, name, api: on, scopes: ["x"] });
+      }
+      clients.createClient(r, { project, name: "none", kind: "service" });
+      clients.createClient(r, {
+        project,
+        name: "job",
+        kind: "service",
+        roles: project === "zoo" ? ["b"] : ["one", "more"],
+      });
+    }
+    createRole(r, { project: "farm", name: "tele", api: "telemetry", permissions: [parsePermission("sub:sites/a")] });
+    clients.setClientRoles(r, "farm.job", ["one", "more", "tele"]);
+    expect(listHeldApis(r, { project: "farm", name: "job" })).toEqual([getApi(r, "farm", "a"), api]);
+    expect(listHeldApis(r, { project: "zoo", name: "job" })).toEqual([getApi(r, "zoo", "b")]);
+    expect(listHeldApis(r, { project: "farm", name: "none" })).toEqual([]);
   });
 
   const good: NewApi = { project: "farm", name: "a", kind: "mqtt", topics: ["a/#"] };

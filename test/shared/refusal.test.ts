@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { meanings } from "../../shared/refusal.ts";
+import { meanings, Refusal } from "../../shared/refusal.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 
@@ -20,4 +20,9 @@ test("every reason is given somewhere, and some test asserts it", () => {
   const reasons = Object.keys(meanings);
   expect(reasons.filter((reason) => !code.includes(`"${reason}"`))).toEqual([]);
   expect(reasons.filter((reason) => !tests.includes(`"${reason}"`))).toEqual([]);
+});
+
+test("no id begins as an option does: it is an argument of postern explain", () => {
+  const ids = Array.from({ length: 5000 }, () => new Refusal("internal").id);
+  expect(ids.filter((id) => !/^\w[\w-]{11}$/.test(id))).toEqual([]);
 });

@@ -1,7 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode } from "../../shared/cbor.ts";
-import { assertName, assertSlug, clientIdUrn, isClientIdOf, isHost, readClientId } from "../../shared/names.ts";
+import {
+  assertName,
+  assertSlug,
+  clientIdUrn,
+  isCallerName,
+  isClientIdOf,
+  isHost,
+  readClientId,
+} from "../../shared/names.ts";
 import {
   decodeScope,
   decodeScopeText,
@@ -17,7 +25,7 @@ import {
   type Grant,
   readScopeNames,
 } from "../../shared/scope.ts";
-import { assertTopicFilter, assertTopicName, covers, intersectLevels } from "../../shared/topic.ts";
+import { assertTopicFilter, assertTopicName, covers, intersectFilters } from "../../shared/topic.ts";
 import { hasVectors, readVectors } from "../peers.ts";
 import { hex, reasonOf, unhex } from "./reading.ts";
 
@@ -97,9 +105,7 @@ describe("covers", () => {
   });
 });
 
-const intersectFilters = (a: string, b: string): string | undefined => intersectLevels(a.split("/"), b.split("/"));
-
-describe("the intersection of two filters", () => {
+describe("intersectFilters", () => {
   test("matches exactly what both match", () => {
     fc.assert(
       fc.property(filter, filter, name, (a, b, topic) => {
@@ -291,6 +297,21 @@ describe("names", () => {
     for (const id of ["", "home", ".pi", "home.", "home.a.b", "Home.pi", "home.pi\n"]) {
       expect([id, reasonOf(() => readClientId(id))]).toEqual([id, "client-id.malformed"]);
     }
+  });
+
+  test.each([
+    ["home.Pi_1", true],
+    ["home/web", true],
+    ["home", false],
+    ["home/", false],
+    ["home.a/b", false],
+    ["home/a.b", false],
+    ["Home/web", false],
+    [".web", false],
+    ["home/web\n", false],
+    ["", false],
+  ])("a caller may be called %j: %s", (text, isOne) => {
+    expect(isCallerName(text)).toBe(isOne);
   });
 
   test.each([

@@ -62,16 +62,17 @@ describe("a token for a DPoP key", () => {
   });
 
   test("is refused with a proof that was used, and with one of its id until that has ended", async () => {
+    const own = await room.open();
     const token = room.mint({ cnf: thumbprint() });
     const id = Buffer.from("one and the same");
     const dpop = room.prove(signer, token, { id });
-    await verifier.verify(token, { ...request, dpop });
-    expect(await reasonOf(verifier.verify(token, { ...request, dpop }))).toBe("dpop.replayed");
+    await own.verify(token, { ...request, dpop });
+    expect(await reasonOf(own.verify(token, { ...request, dpop }))).toBe("dpop.replayed");
     room.clock.now += 60;
     const next = room.prove(signer, token, { id });
-    expect(await reasonOf(verifier.verify(token, { ...request, dpop: next }))).toBe("dpop.replayed");
+    expect(await reasonOf(own.verify(token, { ...request, dpop: next }))).toBe("dpop.replayed");
     room.clock.now += 1;
-    await verifier.verify(token, { ...request, dpop: room.prove(signer, token, { id }) });
+    await own.verify(token, { ...request, dpop: room.prove(signer, token, { id }) });
     room.clock.now -= 61;
   });
 });
@@ -130,7 +131,7 @@ test("a bearer token is not taken with a proof of a key that nobody asked for", 
 });
 
 describe("the memory of proofs", () => {
-  test("is bounded, one key cannot fill it, and it empties itself", () => {
+  test("is bounded, one client cannot fill it, and it empties itself", () => {
     const spent = new SpentProofs(4);
     spent.spend("a", "1", 100, 40);
     spent.spend("a", "2", 101, 40);
@@ -144,5 +145,30 @@ describe("the memory of proofs", () => {
     expect(spent.size).toBe(2);
     spent.spend("a", "3", 161, 102);
     expect(spent.size).toBe(2);
+  });
+
+  test("has room for a new client, however many busy ones there are", () => {
+    const spent = new SpentProofs(1000);
+    const fill = (client: string): number => {
+      for (let taken = 0; ; taken++) {
+        try {
+          spent.spend(client, `${taken}`, 100, 40);
+        } catch {
+          return taken;
+        }
+      }
+    };
+    expect(["a", "b", "c", "d"].map(fill)).toEqual([500, 250, 125, 63]);
+    expect(["a", "b", "c", "d"].map(fill)).toEqual([0, 0, 0, 0]);
+    spent.spend("new", "1", 100, 40);
+  });
+
+  test("does not forget what was used because the clock is put back", () => {
+    const spent = new SpentProofs(10);
+    spent.spend("a", "1", 100, 40);
+    spent.spend("a", "2", 161, 101);
+    for (const id of ["1", "never seen"]) expect(() => spent.spend("a", id, 100, 50)).toThrow("dpop.time");
+    expect(() => spent.spend("a", "2", 161, 50)).toThrow("dpop.replayed");
+    spent.spend("a", "3", 101, 50);
   });
 });

@@ -6,7 +6,7 @@ import { createApiKey } from "../../../broker/registry/api-keys.ts";
 import { createApi } from "../../../broker/registry/apis.ts";
 import { createBrokerTicket } from "../../../broker/registry/broker-tickets.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
-import type { AuthorityLimits } from "../../../broker/authority/context.ts";
+import type { AccountSettings, AuthorityLimits } from "../../../broker/authority/context.ts";
 import type { Route } from "../../../broker/authority/registry-route.ts";
 import { addDeviceAuthority } from "../../../broker/registry/device-authorities.ts";
 import type { Developer } from "../../../broker/registry/developers.ts";
@@ -54,8 +54,11 @@ const patient: Partial<AuthorityLimits> = {
   mailsPerHour: 100_000,
 };
 
-export async function openGround(limits: Partial<AuthorityLimits> = {}): Promise<Ground> {
-  const at = await openFixture({ ...patient, ...limits });
+export async function openGround(
+  limits: Partial<AuthorityLimits> = {},
+  accounts?: Partial<AccountSettings>,
+): Promise<Ground> {
+  const at = await openFixture({ ...patient, ...limits }, undefined, undefined, accounts);
   const { registry } = at;
   const elsewhere = await makeAuthority();
   addDeviceAuthority(registry, { name: "elsewhere", ca: elsewhere.ca.caPem });

@@ -3,7 +3,6 @@
  * things of another project. Nothing changes, nothing that was sent comes back as a header, and each has its exact error.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { z } from "zod";
 import type { Route } from "../../../broker/authority/registry-route.ts";
 import { routes } from "../../../broker/authority/registry-table.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
@@ -40,7 +39,7 @@ function bodyFor(name: keyof typeof right): object {
 
 /** What has to be so whatever was asked. */
 function assertClean(answer: Answer): void {
-  const known = [
+  const known = new Set([
     "allow",
     "cache-control",
     "connection",
@@ -51,8 +50,8 @@ function assertClean(answer: Answer): void {
     "pragma",
     "retry-after",
     "www-authenticate",
-  ];
-  expect(Object.keys(answer.headers).filter((name) => !known.includes(name))).toEqual([]);
+  ]);
+  expect(Object.keys(answer.headers).filter((name) => !known.has(name))).toEqual([]);
   expect(JSON.stringify(answer.headers)).not.toMatch(/injected|SELECT|DROP/);
 }
 
@@ -245,11 +244,7 @@ describe("a parameter of a query", () => {
   const withQuery = rows.filter(([, { query }]) => query !== undefined);
   const cases = withQuery.flatMap(([title, route]) =>
     Object.keys(route.query!.shape).flatMap((name) => {
-      const isNumber =
-        name === "limit" ||
-        (z.toJSONSchema(route.query!, { io: "input" }).properties?.[name] as { pattern?: string }).pattern?.startsWith(
-          "^[0-9]",
-        ) === true;
+      const isNumber = name === "limit" || name === "before";
       const more = [...(isNumber ? wrongNumbers : []), ...(name === "limit" ? wrongLimits : [])];
       const queries = [
         ...wrong.map(([how, text]) => [how, text(name)] as const),

@@ -266,27 +266,29 @@ const why = (): unknown => at.lines.findLast(({ msg }) => msg === "inactive")?.[
 const rows = (): unknown =>
   ["revoked_token", "issued"].map((table) => at.registry.db.prepare(`SELECT * FROM ${table}`).all());
 
-async function assertNothing(token: string | Uint8Array, reason: Reason): Promise<void> {
+/** What is heard of a token that is none of ours: at both endpoints, in all three encodings, with why in the log alone. */
+const nothing = (reason: Reason): unknown =>
+  ['{"active":false}', '{"active":false}', "\ufffd\n\ufffd"].map((body) => [200, body, reason, 200, ""]);
+
+async function heardOf(token: string | Uint8Array): Promise<unknown> {
   const text = typeof token === "string" ? token : part(token);
   const form = { type: FORM, body: new URLSearchParams({ token: text }).toString() };
   const asJson = { type: "application/json", body: JSON.stringify({ token: text }) };
   const inCbor = { type: ACE, body: encodeIntrospectionRequest({ token }) };
   const unknown = heard(await at.call("/introspect", { ...asJson, body: '{"token":"x"}', headers: at.as("web") }));
   const before = rows();
-  for (const [call, body] of [
-    [form, Buffer.from('{"active":false}')],
-    [asJson, Buffer.from('{"active":false}')],
-    [inCbor, Buffer.from("a10af4", "hex")],
-  ] as const) {
+  const all: unknown[] = [];
+  for (const call of [form, asJson, inCbor]) {
     at.lines.length = 0;
     const answer = await at.call("/verify-token", { ...call, headers: at.as("web") });
-    expect([answer.status, answer.body.toString("hex"), why()]).toEqual([200, body.toString("hex"), reason]);
     if (call === asJson) expect(heard(answer)).toEqual(unknown);
+    const reason = why();
     // one's own that there never was is answered as taken back (RFC 7009, section 2.2)
     const taken = await at.call("/revoke", { ...call, headers: basic("plant.board", at.secret) });
-    expect([taken.status, taken.body.length]).toEqual([200, 0]);
+    all.push([answer.status, answer.body.toString(), reason, taken.status, taken.body.toString()]);
   }
   expect(rows()).toEqual(before);
+  return all;
 }
 
 test("what the rows forge is active", async () => {
@@ -299,9 +301,13 @@ test("what the rows forge is active", async () => {
 });
 
 describe("a JWT that is not ours", () => {
-  test.each(jwts)("%s", (_what, make, reason) => assertNothing(make(), reason));
+  test.each(jwts)("%s", async (_what, make, reason) => {
+    expect(await heardOf(make())).toEqual(nothing(reason));
+  });
 });
 
 describe("a CWT that is not ours", () => {
-  test.each(cwts)("%s", (_what, make, reason) => assertNothing(make(), reason));
+  test.each(cwts)("%s", async (_what, make, reason) => {
+    expect(await heardOf(make())).toEqual(nothing(reason));
+  });
 });

@@ -9,7 +9,8 @@ import { makeAuthority, makeCrl } from "../../authority/crl-maker.ts";
 import { makeKey } from "../../authority/fixture.ts";
 import type { Ground } from "./ground.ts";
 
-interface Right {
+/** One schema's. */
+export interface Right {
   /** Every field, each by itself as it may be; together they need not go. */
   readonly full: Readonly<Record<string, unknown>>;
   /** What is done, and the status then. */

@@ -1,62 +1,14 @@
 /**
  * An authority that cannot write: what was to be taken back is not, nothing of it, and whoever wanted it is told; what was is
  * taken back still; and when there is room again, it works. And a broker elsewhere that cannot: it refuses all the same.
- *
- * Two ways to have no room: a file system that is full, where this machine lets us make one, and a bound on the size of files.
  */
-import { spawnSync } from "node:child_process";
-import { rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { executable, makeFolder, openInstallation, postern, posternJson, start, within } from "../fixture.ts";
-import type { Outcome, Running } from "../fixture.ts";
+import { failed } from "../../cli/transcript.ts";
+import { canLimit, canMount, limitFiles, startBounded, startOnFullDisk, type Cramped } from "../cramped.ts";
+import { makeFolder, openInstallation, postern, posternJson, within, type Outcome } from "../fixture.ts";
 import { connectBearer, connectCertificate } from "../mqtt-peer.ts";
 import { Desk, expectRefused, openEdge } from "./room.ts";
-
-/** An authority whose room can be taken away. */
-interface Cramped {
-  readonly running: Running;
-  readonly dataDir: string;
-  readonly fill: () => void;
-  readonly free: () => void;
-}
-
-const freePorts = ["--http-port", "0", "--mqtts-port", "0", "--wss-port", "0"];
-const mount = "mount -t tmpfs -o size=12m,mode=0700 tmpfs";
-const canMount = spawnSync("unshare", ["-rm", "sh", "-c", `${mount} "$0"`, makeFolder()]).status === 0;
-const canLimit = spawnSync("prlimit", ["--pid", `${process.pid}`]).status === 0;
-
-/** On a file system of its own, which only it sees. */
-function startOnFullDisk(): Cramped {
-  const folder = makeFolder();
-  const script = `${mount} "$0" && exec "$@"`;
-  const own = [process.execPath, executable, "up", "--json", "--data", join(folder, "data"), ...freePorts];
-  const running = start("unshare", ["-rm", "sh", "-euc", script, folder, ...own]);
-  const seen = join(`/proc/${running.pid}/root`, folder);
-  const filler = join(seen, "filler");
-  return {
-    running,
-    dataDir: join(seen, "data"),
-    fill() {
-      const { bavail, bsize } = statfsSync(seen);
-      writeFileSync(filler, Buffer.alloc(bavail * bsize));
-    },
-    free: () => rmSync(filler),
-  };
-}
-
-/** Bounds the size of the files of a process. */
-function limitFiles({ pid }: Running, bytes: "4096" | "unlimited"): void {
-  expect(spawnSync("prlimit", ["--pid", `${pid}`, `--fsize=${bytes}:`]).status).toBe(0);
-}
-
-/** With files that may not grow. */
-function startBounded(): Cramped {
-  const folder = makeFolder();
-  const dataDir = join(folder, "data");
-  const running = start(process.execPath, [executable, "up", "--json", "--data", dataDir, ...freePorts]);
-  return { running, dataDir, fill: () => limitFiles(running, "4096"), free: () => limitFiles(running, "unlimited") };
-}
 
 /** The commands, each for something of its own. */
 const lines = (held: { token: string; serial: string; kid: string }): readonly string[] => [
@@ -106,13 +58,8 @@ async function failAndWorkLater({ running, dataDir, fill, free }: Cramped, code:
   fill();
   for (const line of commands) {
     const what = line.split(" ", 2).join(" ");
-    const failed = {
-      exitCode: 1,
-      stdout: "",
-      stderr: `postern: ${what}: nothing could be written, and nothing was changed: ${code}
-`,
-    };
-    expect(await run(line)).toEqual(failed);
+    const told = `postern: ${what}: nothing could be written, and nothing was changed: ${code}`;
+    expect(await run(line)).toEqual(failed(told));
     await running.stderr.next(/"storage\.failed"/);
   }
   expect(await readAll()).toEqual(before);

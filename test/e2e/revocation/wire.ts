@@ -36,6 +36,11 @@ export class Wire {
     this.#server = createServer({ allowHalfOpen: false }, (socket) => this.#take(socket));
   }
 
+  /** Connections that are open, from both ends. */
+  get connections(): number {
+    return this.#open.size;
+  }
+
   async listen(port: number): Promise<void> {
     this.#server.listen(port, known);
     await once(this.#server, "listening");
@@ -49,6 +54,11 @@ export class Wire {
       if (way === "void") this.#swallow(socket);
       else socket.resetAndDestroy();
     }
+  }
+
+  /** What is open is silent from now on, and nobody is told; who connects anew is served. */
+  silence(): void {
+    for (const socket of this.#open) this.#swallow(socket);
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Many filters by their levels, to find out which of them have to do with another one without a look at each: roles may hold
+ * Many filters, kept by their levels, to find out which of them have to do with another one without a look at each: roles may hold
  * thousands, and each with each is millions. What covers what is as topic.ts says.
  */
 
@@ -10,7 +10,7 @@ interface Node {
 }
 
 /** Filters, all well-formed. */
-export class FilterTree {
+export class FilterSet {
   readonly #root = makeNode();
 
   constructor(filters: readonly string[]) {
