@@ -81,27 +81,26 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
       const nowMs = nowSeconds * 1000;
       const pair = `${account} ${network}`;
       const isKnown = known.read(pair, nowMs) !== undefined;
-      const names = isKnown ? [`known ${pair}`] : [`account ${account}`, `network ${network}`];
       // an address of mail is nothing for a log
-      if (isKnown)
-        assertBelow(names[0]!, limits.accountFailuresPerAddress, nowMs, "failures of one who is known there");
-      else {
-        assertBelow(names[0]!, limits.accountFailures, nowMs, "failures of one account");
-        assertBelow(names[1]!, limits.accountFailuresPerAddress, nowMs, `failures from ${network}`);
-      }
+      const own = [`known ${pair}`, limits.accountFailuresPerAddress, "failures of one who is known there"] as const;
+      const all = [
+        [`account ${account}`, limits.accountFailures, "failures of one account"],
+        [`network ${network}`, limits.accountFailuresPerAddress, `failures from ${network}`],
+      ] as const;
+      for (const [name, limit, what] of isKnown ? [own] : all) assertBelow(name, limit, nowMs, what);
       const lane = `${isKnown || isLoggedIn ? "known" : "strangers"} at ${network}`;
       if ((underWay.get(lane) ?? 0) >= atOnceFromNetwork) throw new TooMany(1, `attempts at a time from ${network}`);
-      names.push(lane);
-      for (const name of names) move(name, 1);
+      const counted = [...all, ...(isKnown ? [own] : [])].map(([name]) => name);
+      for (const name of [...counted, lane]) move(name, 1);
       try {
         const proven = await prove({ isKnown: isKnown || isLoggedIn });
         if (!isKnown) known.add(pair, nowMs);
         return proven;
       } catch (error) {
-        if (isFailure(error)) for (const name of names) if (name !== lane) failures.add(name, nowMs);
+        if (isFailure(error)) for (const name of counted) failures.add(name, nowMs);
         throw error;
       } finally {
-        for (const name of names) move(name, -1);
+        for (const name of [...counted, lane]) move(name, -1);
       }
     },
     vouch({ account, network, nowSeconds }) {
