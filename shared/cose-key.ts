@@ -4,7 +4,7 @@
  *
  * Refuses other key types and curves, points that are not on the curve, and private parts where a public key belongs.
  */
-import { createHash, createPublicKey, ECDH, type KeyObject } from "node:crypto";
+import { createPublicKey, ECDH, hash, type KeyObject } from "node:crypto";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { encode, type Cbor, type CborMap } from "./cbor.ts";
 import { refuse } from "./refusal.ts";
@@ -33,9 +33,13 @@ const p256 = 1;
 const es256 = -7;
 const verifyOperation = 2;
 
-/** Compressed points that were decompressed before: a device keeps its key from token to token. */
-const decompressed = new Map<string, PublicKey>();
-const decompressedKept = 4096;
+/**
+ * Points that were found on the curve before, whole or compressed, by their bytes: a device keeps its key from token to token,
+ * and a client from proof to proof.
+ */
+const imported = new Map<string, PublicKey>();
+const importedKept = 4096;
+const jwkThumbprints = new WeakMap<PublicKey, string>();
 
 /** From a node KeyObject, public or private. Throws `key.type`, `key.curve`. */
 export function readPublicKey(keyObject: KeyObject): PublicKey {
@@ -109,8 +113,12 @@ export function toJwk(key: PublicKey): PublicJwk {
 
 /** JWK thumbprint with SHA-256 (RFC 7638), base64url. */
 export function jwkThumbprint(key: PublicKey): string {
+  const known = jwkThumbprints.get(key);
+  if (known !== undefined) return known;
   const { crv, kty, x, y } = toJwk(key);
-  return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest("base64url");
+  const thumbprint = hash("sha256", JSON.stringify({ crv, kty, x, y }), "base64url");
+  jwkThumbprints.set(key, thumbprint);
+  return thumbprint;
 }
 
 /** Whether two keys are the same point. */
@@ -126,7 +134,7 @@ function readCoordinate(value: Cbor | undefined): Uint8Array {
 
 function decompress(x: Uint8Array, odd: boolean): PublicKey {
   const name = (odd ? "3" : "2") + Buffer.from(x).toString("latin1");
-  const known = decompressed.get(name);
+  const known = imported.get(name);
   if (known !== undefined) return known;
   const compressed = Buffer.from([odd ? 3 : 2, ...x]);
   let point: Buffer;
@@ -135,13 +143,15 @@ function decompress(x: Uint8Array, odd: boolean): PublicKey {
   } catch {
     return refuse("key.point", "no point with this x");
   }
-  const key = importPoint(x, point.subarray(33));
-  if (decompressed.size >= decompressedKept) decompressed.delete(decompressed.keys().next().value ?? "");
-  decompressed.set(name, key);
-  return key;
+  return keep(name, toPoint(x, point.subarray(33)));
 }
 
 function importPoint(x: Uint8Array, y: Uint8Array): PublicKey {
+  const name = Buffer.from(x).toString("latin1") + Buffer.from(y).toString("latin1");
+  return imported.get(name) ?? keep(name, toPoint(x, y));
+}
+
+function toPoint(x: Uint8Array, y: Uint8Array): PublicKey {
   const key = { kty: "EC", crv: "P-256", x: toBase64url(x), y: toBase64url(y) };
   try {
     // OpenSSL checks here that the point is on the curve
@@ -151,6 +161,12 @@ function importPoint(x: Uint8Array, y: Uint8Array): PublicKey {
   }
 }
 
+function keep(name: string, key: PublicKey): PublicKey {
+  if (imported.size >= importedKept) imported.delete(imported.keys().next().value ?? "");
+  imported.set(name, key);
+  return key;
+}
+
 function toPublicKey(x: Uint8Array, y: Uint8Array, keyObject: KeyObject): PublicKey {
   const required = new Map<Cbor, Cbor>([
     [label.kty, ec2],
@@ -158,5 +174,5 @@ function toPublicKey(x: Uint8Array, y: Uint8Array, keyObject: KeyObject): Public
     [label.x, x],
     [label.y, y],
   ]);
-  return { x, y, keyObject, thumbprint: createHash("sha256").update(encode(required)).digest("hex") };
+  return { x, y, keyObject, thumbprint: hash("sha256", encode(required), "hex") };
 }

@@ -17,7 +17,7 @@ export interface Signer {
 /** Length of r‖s. */
 export const SIGNATURE_BYTES = 64;
 /** The number of points of P-256 (SEC 2, section 2.4.2). */
-const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+const order = Buffer.from("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", "hex");
 
 /**
  * A new private key on P-256. Made as bytes and read back: the object that node would give shares a lock with the job that
@@ -51,9 +51,12 @@ export function verifyEs256(key: PublicKey, message: Uint8Array, signature: Uint
  */
 export function twinOf(signature: Uint8Array): Uint8Array {
   if (signature.length !== SIGNATURE_BYTES) return signature;
-  const s = BigInt(`0x${Buffer.from(signature.subarray(SIGNATURE_BYTES / 2)).toString("hex")}`);
-  const other = BigInt.asUintN(256, order - s)
-    .toString(16)
-    .padStart(SIGNATURE_BYTES, "0");
-  return Buffer.concat([signature.subarray(0, SIGNATURE_BYTES / 2), Buffer.from(other, "hex")]);
+  const twin = Uint8Array.from(signature);
+  let borrow = 0;
+  for (let at = SIGNATURE_BYTES - 1; at >= SIGNATURE_BYTES / 2; at--) {
+    const difference = order[at - SIGNATURE_BYTES / 2]! - signature[at]! - borrow;
+    twin[at] = difference;
+    borrow = difference < 0 ? 1 : 0;
+  }
+  return twin;
 }

@@ -59,14 +59,14 @@ export function toToken(presented: string | Uint8Array, maxBytes = MAX_TOKEN_BYT
   // a CWT starts with a tag or an array, text never with such a byte
   const isText = typeof presented === "string" || presented[0]! < 0x80;
   if (!isText) return withinLimit({ format: "cwt", bytes: presented }, maxBytes);
-  const text = typeof presented === "string" ? presented : Buffer.from(presented).toString("latin1");
+  const text = typeof presented === "string" ? presented : toText(presented);
   if (text.includes(".")) return withinLimit({ format: "jwt", bytes: Buffer.from(text, "latin1") }, maxBytes);
   return withinLimit({ format: "cwt", bytes: fromText(text) }, maxBytes);
 }
 
 /** The text form: base64url of a CWT, a JWT as it is. */
 export function presentToken(token: Token): string {
-  return token.format === "cwt" ? toBase64url(token.bytes) : Buffer.from(token.bytes).toString("latin1");
+  return token.format === "cwt" ? toBase64url(token.bytes) : toText(token.bytes);
 }
 
 /** Verifies a token; synchronous, no I/O. Throws `token.*`, `cose.*`, `cbor.*` or `key.*`. */
@@ -175,6 +175,10 @@ function withOtherSignature({ format, bytes }: Token): Token {
 /** `0x01 ‖ SHA-256(ASCII)` (RFC 6920, suite 1). */
 function hash(ascii: string): string {
   return `01${digest("sha256", ascii, "hex")}`;
+}
+
+function toText(ascii: Uint8Array): string {
+  return Buffer.from(ascii.buffer, ascii.byteOffset, ascii.byteLength).toString("latin1");
 }
 
 function fromText(text: string): Uint8Array {

@@ -79,6 +79,8 @@ export function openAuthority(settings: Settings): Authority {
         return fetchBytes(url, { ...options, ca });
       });
     } catch (error) {
+      // where one connection has gone silent the others that wait for work may have too, and each would cost as much time
+      if (signal?.aborted !== true) closeIdle(agent);
       throw new FeedError("unreachable", (error as Error).message, error);
     }
   };
@@ -161,6 +163,10 @@ export function readJson({ status, type, body }: Fetched): Readonly<Record<strin
 /** What there is to say of a failure, in a line. */
 export function describe(error: unknown): string {
   return error instanceof FeedError ? `${error.fault}: ${error.message}` : (error as Error).message;
+}
+
+function closeIdle(agent: Agent): void {
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
 }
 
 function isReset(error: unknown): boolean {

@@ -28,7 +28,8 @@ export interface AccountDesk {
   /**
    * Runs an attempt to prove something and counts it when it fails by a refusal. Throws what it throws, and {@link TooMany}
    * without running it. Attempts that are under way are counted as if they had failed. Who has proven it from there before has
-   * a count of their own, is not kept from it by those who fail, elsewhere or there, and does not wait for hashes with them.
+   * a count of their own of the same length, so that an account which is known there is tried no oftener than one that is not;
+   * is not kept from it by those who fail elsewhere, or there as others; and does not wait for hashes with them.
    */
   attempt<T>(attempt: Attempt, prove: (who: Waiting) => Promise<T>): Promise<T>;
   /** Says that something was proven from somewhere by other means. */
@@ -82,7 +83,7 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
       const pair = `${account} ${network}`;
       const isKnown = known.read(pair, nowMs) !== undefined;
       // an address of mail is nothing for a log
-      const own = [`known ${pair}`, limits.accountFailuresPerAddress, "failures of one who is known there"] as const;
+      const own = [`known ${pair}`, limits.accountFailures, "failures of one account"] as const;
       const all = [
         [`account ${account}`, limits.accountFailures, "failures of one account"],
         [`network ${network}`, limits.accountFailuresPerAddress, `failures from ${network}`],

@@ -96,13 +96,23 @@ function toRefusal(error: unknown): Refusal {
   return isTheirs ? new Refusal("request.malformed", String(message)) : new Refusal("internal");
 }
 
-function logRefusal(context: AuthorityContext, refusal: Refusal, error: unknown, request: FastifyRequest): void {
+/** Logs what went wrong once a request was answered, as if it had been the answer. */
+export function logFailure(context: Pick<AuthorityContext, "log">, error: unknown, request: FastifyRequest): void {
+  logRefusal(context, toRefusal(error), error, request);
+}
+
+function logRefusal(
+  { log }: Pick<AuthorityContext, "log">,
+  refusal: Refusal,
+  error: unknown,
+  request: FastifyRequest,
+): void {
   const { reason, id, detail } = refusal;
   const path = pathOf(request);
   const facts = { reason, id, detail, remote: request.socket.remoteAddress, method: request.method, path };
-  if (reason === "internal") context.log.error({ ...facts, err: error }, "failed");
-  else if (reason === "storage.failed") context.log.error(facts, "failed");
-  else context.log.info(facts, "refused");
+  if (reason === "internal") log.error({ ...facts, err: error }, "failed");
+  else if (reason === "storage.failed") log.error(facts, "failed");
+  else log.info(facts, "refused");
 }
 
 /** RFC 6749 knows 400 and 401; who fails to prove itself is an invalid client, whatever it tried. */
@@ -119,9 +129,7 @@ function answerOauth(refusal: Refusal, request: FastifyRequest, reply: FastifyRe
   const { http, oauth, says } = oauthMeaning(refusal.reason);
   const description = `${says} (id ${refusal.id})`;
   void reply.code(http).header("pragma", "no-cache");
-  if (http === 401 && request.headers.authorization !== undefined) {
-    challenge(reply, refusal.reason === "admin.key" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
-  }
+  if (http === 401) challenge(reply, refusal.reason === "admin.key" ? BEARER_CHALLENGE : BASIC_CHALLENGE);
   if (isCbor(request)) {
     void reply.type(ACE_CBOR).send(Buffer.from(encodeTokenError(oauth, description)));
   } else {

@@ -62,6 +62,11 @@ const newClient = (check: string, says: string): Row => ({
 });
 const clock = (what: string): Row =>
   row(what, "set the clock of the client; the Date of any answer has the time here, and postern doctor compares");
+const byCommand = (check: string, says: string, words: string): Row => ({
+  check,
+  change: { says, command: `postern ${words}` },
+});
+const newKey = "apikey create <name>";
 const roles: (about: Case) => Change = missingRights;
 const limit = "settings of the limits are in docs/operating.md; else wait and send less";
 
@@ -225,22 +230,23 @@ export const explanations = {
   "request.key": row("the token is bound to a key that was proven", "ask for none, or for the key that is proven"),
   "request.unbound": row(
     "the token is bound to a key, or the api takes others",
-    "prove a key (certificate, assertion or DPoP); or create the api with --bearer",
+    "bind it to a key: token get with --dpop-key, which an api of kind mqtt does not take, with --cert and --key-file, or with the --key-file of a client whose key is registered; or create the api with --bearer",
   ),
   "request.profile": row("the profile is mqtt_tls", "leave ace_profile out, or empty"),
 
-  "account.unknown": row("there is such an account", "register: postern developer register <email>"),
-  "account.password": row("the password is right", "try again, or reset it: postern developer reset <email>"),
-  "account.unconfirmed": row(
+  "account.unknown": byCommand("there is such an account", "register", "developer register <email>"),
+  "account.password": byCommand("the password is right", "try again, or reset it", "developer reset <email>"),
+  "account.unconfirmed": byCommand(
     "the address is confirmed",
-    "confirm it with the code that was mailed: postern developer confirm <email> <code>",
+    "confirm it with the code that was mailed",
+    "developer confirm <email> <code>",
   ),
   "account.code": row("the code is the newest, not expired, and not tried too often", "have another one mailed"),
   "account.last-owner": row("every project keeps an owner", "make somebody else owner first: postern member set"),
-  "account.login": row("the login is there and not over", "log in again: postern login"),
-  "api-key.unknown": row("there is such an API key", "make one: postern apikey create"),
-  "api-key.expired": row("the API key has not expired", "make another: postern apikey create"),
-  "api-key.revoked": row("the API key was not revoked", "make another: postern apikey create"),
+  "account.login": byCommand("the login is there and not over", "log in again", "login <email>"),
+  "api-key.unknown": byCommand("there is such an API key", "make one", newKey),
+  "api-key.expired": byCommand("the API key has not expired", "make another", newKey),
+  "api-key.revoked": byCommand("the API key was not revoked", "make another", newKey),
   "registration.closed": row("registration is not closed", 'set registration to "invite" or "open", and start again'),
   "registration.invitation": row(
     "there is an invitation for this address that is not used, revoked or expired",

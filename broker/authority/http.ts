@@ -22,6 +22,7 @@ import { registerEstRoutes } from "./est-routes.ts";
 import { registerIntrospectRoute } from "./introspect-route.ts";
 import { registerOauthRoutes } from "./oauth-routes.ts";
 import { registerMetricsRoute } from "./metrics-route.ts";
+import { refuseSecondAuthorization } from "./one-authorization.ts";
 import { notePeerCertificate } from "./peer-certificate.ts";
 import { registerRegistryRoutes } from "./registry-routes.ts";
 import { registerRevokeRoute } from "./revoke-route.ts";
@@ -91,6 +92,7 @@ export async function openHttpServer(context: AuthorityContext, credential: Serv
 
 function registerRoutes(app: FastifyInstance, context: AuthorityContext, rooms: WaitingRooms): void {
   const methodsOf = noteRoutes(app);
+  refuseSecondAuthorization(app);
   takeNoBodies(app);
   app.setErrorHandler(createErrorAnswer(context, "oauth"));
   app.setNotFoundHandler((request, reply) => {

@@ -35,6 +35,8 @@ export interface TokenQuestion {
   readonly socket: TLSSocket;
   readonly authorization?: string | undefined;
   readonly dpop?: DpopHeader | undefined;
+  /** Told what is left of whose quota, as soon as that is known. */
+  readonly counted?: ((clientId: string, quota: QuotaState) => void) | undefined;
 }
 
 /** A token that was issued and is on record, with what its client is told of it. */
@@ -46,7 +48,6 @@ export interface TokenAnswer {
   readonly scope?: Scope | undefined;
   /** Whether the answer names the profile of RFC 9431: it was asked for, and the token is for MQTT. */
   readonly namesProfile: boolean;
-  readonly quota: QuotaState;
 }
 
 /** Decides one token request. Throws the refusal that answers it. */
@@ -66,7 +67,7 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
 
     // is it live: the client is enabled, the certificate recorded for it, and it has not had too many in this minute
     assertLive(context, asker);
-    const quota = context.quota.take(client.id, now * 1000);
+    question.counted?.(client.id, context.quota.take(client.id, now * 1000));
 
     // for which api, in which format, bound to which key: only ever one that the client has proven to hold
     const api = chooseApi(context, client, request.audience);
@@ -129,7 +130,6 @@ export function issueToken(context: AuthorityContext, question: TokenQuestion): 
       tokenType: binding.tokenType,
       scope: mustBeStated ? scope : undefined,
       namesProfile: request.wantsProfile && api.kind === "mqtt",
-      quota,
     };
   } catch (error) {
     if (client !== undefined) noteRefusedToken(error, client, request);

@@ -49,9 +49,10 @@ export const memberRoutes: readonly Route[] = [
     revokeInvitation(registry, p.project, p.id, actor),
   ),
 
-  create("admin", invitations, "NewInvitation", "Invitation", "id", (context, _, { email }) =>
-    invite(context, { email }),
-  ),
+  create("admin", invitations, "NewInvitation", "Invitation", "id", (context, _, { email }) => {
+    if (context.accounts.registration === "closed") refuse("registration.closed", "nobody could use the invitation");
+    return invite(context, { email });
+  }),
   all("admin", invitations, "Invitation", ({ registry }) => ({
     items: listInvitations(registry, null).map(toInvitationAnswer),
   })),

@@ -6,11 +6,12 @@
 import type { TLSSocket } from "node:tls";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ACE_CBOR, encodeTokenResponse } from "../../shared/ace.ts";
+import { meaningOf, Refusal } from "../../shared/refusal.ts";
 import { encodeScopeText } from "../../shared/scope.ts";
 import { presentToken } from "../../shared/token.ts";
 import { JSON_TYPE, type OauthBody } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
-import { issueToken, type TokenAnswer } from "./issue.ts";
+import { issueToken, type TokenAnswer, type TokenQuestion } from "./issue.ts";
 import { answerLater } from "./in-turn.ts";
 import { quotaHeaders } from "./quota.ts";
 import { sendJson } from "./send-json.ts";
@@ -23,13 +24,36 @@ export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityCo
   for (const path of tokenPaths) {
     scope.post(path, (request, reply) => {
       // each request is decided as one piece; those of one turn of the event loop are committed together, then answered
-      const given = context.registry.appendSoon(() => ask(context, request, path));
-      answerLater(reply, given, (token) => answer(request, reply, token));
+      let client: string | undefined;
+      const counted: TokenQuestion["counted"] = (clientId, quota) => {
+        client = clientId;
+        reply.headers(quotaHeaders(quota));
+      };
+      const given = context.registry.appendSoon(() => ask(context, request, path, counted));
+      answerLater(
+        reply,
+        given,
+        (token) => answer(request, reply, token),
+        (error) => {
+          if (client === undefined || isOfAsker(error)) return;
+          reply.headers(quotaHeaders(context.quota.giveBack(client, context.registry.nowSeconds() * 1000)));
+        },
+      );
     });
   }
 }
 
-function ask(context: AuthorityContext, request: FastifyRequest, path: string): TokenAnswer {
+/** Whether a request failed by what was asked, or who asks; what fails by us costs nobody a token. */
+function isOfAsker(error: unknown): boolean {
+  return error instanceof Refusal && meaningOf(error.reason).http < 500;
+}
+
+function ask(
+  context: AuthorityContext,
+  request: FastifyRequest,
+  path: string,
+  counted: TokenQuestion["counted"],
+): TokenAnswer {
   // node joins several headers of this name by commas, which no proof holds
   const proof = request.headers.dpop?.toString();
   return issueToken(context, {
@@ -37,12 +61,13 @@ function ask(context: AuthorityContext, request: FastifyRequest, path: string): 
     socket: request.raw.socket as TLSSocket,
     authorization: request.headers.authorization,
     dpop: proof === undefined ? undefined : { proof, url: context.issuer + path },
+    counted,
   });
 }
 
 function answer(request: FastifyRequest, reply: FastifyReply, given: TokenAnswer): FastifyReply {
   const body = request.body as OauthBody;
-  void reply.headers({ "cache-control": "no-store", pragma: "no-cache", ...quotaHeaders(given.quota) });
+  void reply.headers({ "cache-control": "no-store", pragma: "no-cache" });
   if (body.wire === "cbor") return reply.type(ACE_CBOR).send(toCbor(given));
   return sendJson(reply, body.wire === "json" ? body.type : JSON_TYPE, toJson(given));
 }

@@ -1,6 +1,7 @@
 /**
  * How many tokens a client gets in a minute, and how it is told (draft-ietf-httpapi-ratelimit-headers-10; RFC 6585, section
- * 4): the policy and what is left of it with every answer, and when to come back with the one that refuses.
+ * 4): the policy and what is left of it with every answer to a client that has proven itself, and when to come back with the
+ * one that refuses.
  *
  * Counts clients that have proven themselves, so nobody uses up what is another's.
  */
@@ -33,6 +34,8 @@ export class TooMany extends Refusal {
 export interface Quota {
   /** Takes one. Throws {@link TooMany} when nothing is left; that costs nothing more. */
   take(clientId: string, nowMs: number): QuotaState;
+  /** Gives one back, for a request that failed by no fault of the client's. */
+  giveBack(clientId: string, nowMs: number): QuotaState;
 }
 
 /** The window of the quota. */
@@ -56,6 +59,10 @@ export function createQuota(tokensPerMinute: number): Quota {
         throw new TooMany(state.resetSeconds, `${clientId}: ${tokensPerMinute} tokens a minute`, state);
       }
       const { count, endsAt } = windows.add(clientId, nowMs);
+      return stateOf(count, endsAt, nowMs);
+    },
+    giveBack(clientId, nowMs) {
+      const { count, endsAt } = windows.undo(clientId, nowMs) ?? { count: 0, endsAt: nowMs + QUOTA_SECONDS * 1000 };
       return stateOf(count, endsAt, nowMs);
     },
   };

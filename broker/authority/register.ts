@@ -2,7 +2,7 @@
  * How somebody becomes a developer, and how a forgotten password is replaced: by what was sent to the address and nothing else.
  *
  * What is answered, and the work before the answer, is the same whether the address has an account or not: the same checks,
- * one hash, and what differs is done once the answer is on its way. A code is good only with the password that was registered
+ * one hash, a look whether anything can be written, and what differs is done once the answer is on its way. A code is good only with the password that was registered
  * with it, so that who registers an address before its owner does gets nothing by the owner's code.
  */
 import { refuse } from "../../shared/refusal.ts";
@@ -21,6 +21,7 @@ import { findInvitation, spendInvitation } from "../registry/invitations.ts";
 import { endLogins } from "../registry/logins.ts";
 import { addMember } from "../registry/members.ts";
 import { faultOf, type Waiting } from "../registry/passwords.ts";
+import { assertWritable } from "../registry/trust-changes.ts";
 import { confirmationMail, knownAddressMail, passwordChangedMail, resetMail } from "./account-mails.ts";
 import type { Mail } from "./context.ts";
 import { InvalidFields } from "./registry-fields.ts";
@@ -43,7 +44,7 @@ export interface CodeProof {
 
 /**
  * With an invitation the account, which is good at once; without one nothing, and a mail is sent. Throws `registry.invalid`,
- * `registration.*`, `rate.limited`, `limit.reached`, and for whoever holds an invitation `registry.conflict`.
+ * `registration.*`, `rate.limited`, `limit.reached`, `storage.failed`, and for whoever holds an invitation `registry.conflict`.
  */
 export async function register(context: CallContext, asked: Registration): Promise<Developer | undefined> {
   const { accounts, desk, registry } = context;
@@ -57,6 +58,7 @@ export async function register(context: CallContext, asked: Registration): Promi
   const passwordHash = await desk.hashing.hash(password);
   const account = { email, name, passwordHash };
   if (invitation !== undefined) return registerInvited(context, account, invitation);
+  assertWritable(registry);
   noteAsked(context, "confirm", email);
   context.afterwards(() => registerUnknown(context, account));
   return undefined;
@@ -76,10 +78,11 @@ export async function confirm(context: CallContext, proof: CodeProof): Promise<v
   });
 }
 
-/** Sends a code to whoever has an account; the answer is the same to all. Throws `rate.limited`. */
+/** Sends a code to whoever has an account; the answer is the same to all. Throws `rate.limited` and `storage.failed`. */
 export function askReset(context: CallContext, email: string): void {
   const { desk, network, registry } = context;
   desk.takeWish(network, registry.nowSeconds());
+  assertWritable(registry);
   noteAsked(context, "reset", email);
   context.afterwards(() => {
     const developer = findAccount(registry, email)?.developer;
@@ -172,7 +175,7 @@ async function tryProof(
   const shared = `${purpose} ${email}`;
   const ownTry = desk.takeOwnTry({ ...at, account: shared });
   const isOwn = ownTry !== undefined;
-  await desk.attempt({ ...at, account: isOwn ? `${shared} asked for there` : shared }, (who) => {
+  await desk.attempt({ ...at, account: isOwn ? `${shared} asked for from ${network}` : shared }, (who) => {
     const account = findAccount(registry, email);
     const developer = ownTry === false ? undefined : account?.developer.id;
     return prove(account, tryCode(registry, { developer, isOwn }, purpose, code), who);

@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { networkOf } from "../../shared/network.ts";
 import { createAdmission, principalOf, type Admission } from "./access.ts";
 import { openAccountDesk, type AccountDesk } from "./account-desk.ts";
+import { logFailure } from "./answer-refusal.ts";
 import { registerDocsRoutes } from "./docs-routes.ts";
 import { sent } from "./registry-bodies.ts";
 import { readFields } from "./registry-fields.ts";
@@ -62,14 +63,14 @@ function toCall(route: Route, { context, admit, desk }: Office, request: Fastify
     actor: principal.actor,
     network: networkOf(request.socket.remoteAddress ?? ""),
     desk,
-    afterwards: (work) => void setImmediate(() => runAfterwards(context, work)),
+    afterwards: (work) => void setImmediate(() => runAfterwards(context, request, work)),
   };
 }
 
-function runAfterwards({ log, registry }: RegistryContext, work: () => void): void {
+function runAfterwards(context: RegistryContext, request: FastifyRequest, work: () => void): void {
   try {
-    if (registry.db.open) work();
+    if (context.registry.db.open) work();
   } catch (error) {
-    log.error({ err: error }, "failed");
+    logFailure(context, error, request);
   }
 }

@@ -14,6 +14,7 @@ import { revokeAll } from "../registry/revocations.ts";
 import { createRole, getRole, listRoles, updateRole } from "../registry/roles.ts";
 import { listSigningKeys } from "../registry/signing-keys.ts";
 import { createTicket, getTicket, listTickets, revokeTicket, type TicketRecord } from "../registry/tickets.ts";
+import { assertPermission } from "./access.ts";
 import { accountRoutes } from "./account-table.ts";
 import { auditRoutes } from "./audit-table.ts";
 import { brokerRoutes } from "./broker-table.ts";
@@ -108,8 +109,12 @@ export const routes: readonly Route[] = [
     registry.changeDurably(() => clients.deleteClient(registry, `${p.project}.${p.name}`, actor)),
   ),
 
-  create("enrol", `${project}/tickets`, "NewTicket", "IssuedTicket", "id", ({ registry, issuer, ca, actor }, p, b) => {
+  create("enrol", `${project}/tickets`, "NewTicket", "IssuedTicket", "id", (context, p, b) => {
+    const { registry, issuer, ca, actor, principal } = context;
     const { ttl_seconds: ttlSeconds, ...rest } = b;
+    // a certificate in its name speaks for it, which is for those who give out its secrets
+    const named = b.client === undefined ? undefined : clients.findClient(registry, `${p.project}.${b.client}`);
+    if (named !== undefined && named.kind !== "device") assertPermission(registry, principal, p.project, "manage");
     const { id, secret, expiresAt } = createTicket(registry, { ...rest, project: p.project, ttlSeconds }, actor);
     const ticket = { authority: issuer, pin: ca.pin, secret };
     return { id, ticket: formatTicket(ticket), ...ticket, ...expiry(expiresAt) };

@@ -46,6 +46,14 @@ export class Windows {
     return opened;
   }
 
+  /** Takes one of those back that were counted, where its window is still open. */
+  undo(name: string, nowMs: number): Window | undefined {
+    const window = this.#open.get(name);
+    if (window === undefined || !this.#isOpen(window, nowMs)) return undefined;
+    window.count = Math.max(window.count - 1, 0);
+    return window;
+  }
+
   forget(name: string): void {
     this.#open.delete(name);
   }

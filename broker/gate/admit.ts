@@ -23,6 +23,7 @@ import type { Credential } from "./credential.ts";
 import { admittedGrants } from "./effective-grants.ts";
 import type { GateLimits } from "./limits.ts";
 import { assertNotTakenBack } from "./liveness.ts";
+import { asProven } from "./proven.ts";
 import { refusalToPublish } from "./session.ts";
 import type { Admission } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -81,34 +82,37 @@ export function admit(connect: Connect, desk: Desk): Admission {
     refuse("token.subject", "token and certificate name different clients");
   }
 
-  // Is all of it still live: the client, the token, the certificate. Nothing that was taken back passes here.
-  assertNotTakenBack(trust, { subject, token, certificate }, now);
+  // Whoever is refused from here on has shown who they are, and the record of refusals says so.
+  return asProven(subject, () => {
+    // Is all of it still live: the client, the token, the certificate. Nothing that was taken back passes here.
+    assertNotTakenBack(trust, { subject, token, certificate }, now);
 
-  // What it may do, and until when: the token's grants as far as the roles allow them, or the roles themselves.
-  const grants = admittedGrants(trust, subject, token);
-  const expiresAt = Math.min(token?.claims.exp ?? Infinity, certificate?.notAfter ?? Infinity);
+    // What it may do, and until when: the token's grants as far as the roles allow them, or the roles themselves.
+    const grants = admittedGrants(trust, subject, token);
+    const expiresAt = Math.min(token?.claims.exp ?? Infinity, certificate?.notAfter ?? Infinity);
 
-  // The MQTT client id is its own, before the broker takes over whoever has that id.
-  const clientId = connect.clientId === "" ? inventClientId(subject, connect.clean) : connect.clientId;
-  if (!isClientIdOf(clientId, subject)) refuse("client-id.foreign", `not of ${subject}`);
+    // The MQTT client id is its own, before the broker takes over whoever has that id.
+    const clientId = connect.clientId === "" ? inventClientId(subject, connect.clean) : connect.clientId;
+    if (!isClientIdOf(clientId, subject)) refuse("client-id.foreign", `not of ${subject}`);
 
-  // The will is a publish to come, and is allowed or refused now.
-  const reason = will === undefined ? null : refusalToPublish(grants, will.topic, topicLevels);
-  if (reason !== null) refuse(reason === "publish.topic" ? "will.topic" : reason, "will");
-  if ((will?.payload?.length ?? 0) > desk.limits.willBytes) refuse("limit.reached", "bytes of a will");
+    // The will is a publish to come, and is allowed or refused now.
+    const reason = will === undefined ? null : refusalToPublish(grants, will.topic, topicLevels);
+    if (reason !== null) refuse(reason === "publish.topic" ? "will.topic" : reason, "will");
+    if ((will?.payload?.length ?? 0) > desk.limits.willBytes) refuse("limit.reached", "bytes of a will");
 
-  return {
-    kind: token === undefined ? "roles" : "token",
-    clientId,
-    subject,
-    address: peer.address,
-    grants,
-    expiresAt,
-    ...(token && { token }),
-    ...(key && { key }),
-    ...(certificate && { certificate }),
-    ...(will && { will }),
-  };
+    return {
+      kind: token === undefined ? "roles" : "token",
+      clientId,
+      subject,
+      address: peer.address,
+      grants,
+      expiresAt,
+      ...(token && { token }),
+      ...(key && { key }),
+      ...(certificate && { certificate }),
+      ...(will && { will }),
+    };
+  });
 }
 
 /**

@@ -12,6 +12,7 @@ import type { Desk } from "./admit.ts";
 import { readPeer } from "./connection.ts";
 import type { Connection, ConnectionBroker } from "./connection.ts";
 import type { GateMeter } from "./meter.ts";
+import { asProven } from "./proven.ts";
 import type { Report } from "./report.ts";
 import { Session } from "./session.ts";
 
@@ -67,7 +68,9 @@ export function openConnect({ desk, wills, report, meter, log, isGuarded, mayKee
     const clientId = packet.clientId ?? "";
     const connect = { clientId, clean: packet.clean === true, username, password, will: packet.will };
     const admission = admit({ ...connect, peer: readPeer(connection) }, desk);
-    if (!connect.clean && mayKeepSession?.(admission.clientId) === false) refuse("limit.reached", "stored sessions");
+    if (!connect.clean && mayKeepSession?.(admission.clientId) === false) {
+      asProven(admission.subject, () => refuse("limit.reached", "stored sessions"));
+    }
     connection.id = admission.clientId;
     const session = new Session(connection, admission, desk.limits.topicLevels);
     if (packet.will !== undefined) wills.set(packet.will, session);

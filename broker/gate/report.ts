@@ -11,6 +11,7 @@ import { Refusal } from "../../shared/refusal.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { readPeer } from "./connection.ts";
 import type { Connection } from "./connection.ts";
+import { provenSubject } from "./proven.ts";
 import type { Session } from "./session.ts";
 import { defaultLimits } from "./limits.ts";
 import type { GateLimits } from "./limits.ts";
@@ -26,7 +27,7 @@ export interface RefusedAtGate {
   readonly id: string;
   readonly detail: string;
   readonly address: string;
-  /** Who was refused, where they had been admitted: the `sub` of their token or their client. */
+  /** Who was refused, where they had been admitted or had proven it: the `sub` of their token or their client. */
   readonly subject: string | undefined;
   /** What the connection calls itself. */
   readonly clientId: string | null;
@@ -66,7 +67,8 @@ export function openReporter(
     // what still arrives of a session that is ending was explained by what ended it
     const isEcho = reason === "session.closed";
     if (!isEcho) {
-      const subject = client === null ? undefined : record?.sessionOf(client)?.admission.subject;
+      const session = client === null ? undefined : record?.sessionOf(client);
+      const subject = session?.admission.subject ?? provenSubject(refusal);
       record?.refused?.({
         at,
         reason,

@@ -33,8 +33,8 @@ export interface NewDeveloper {
 
 /** An unconfirmed account is kept this long. */
 export const unconfirmedSeconds = 86_400;
-/** Unconfirmed accounts at a time; beyond it nobody gets a code. */
-const maxUnconfirmed = 10_000;
+/** Unconfirmed accounts at a time; beyond it the oldest goes, so that no number of them keeps anybody from registering. */
+export const maxUnconfirmed = 10_000;
 
 const maxEmailLength = 254;
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
@@ -91,7 +91,7 @@ export function listDevelopers(
 
 /**
  * Adds an account that is good for nothing before it is confirmed, in the place of one that was not confirmed. Call it within
- * a change. Nothing where the address has an account, or where too many wait.
+ * a change. Nothing where the address has an account.
  */
 export function addUnconfirmed(r: Registry, asked: NewDeveloper): Developer | undefined {
   dropUnconfirmed(r);
@@ -104,7 +104,13 @@ export function addUnconfirmed(r: Registry, asked: NewDeveloper): Developer | un
     r.db,
     `SELECT count(*) FROM developer WHERE confirmed_at IS NULL AND email NOT NULL`,
   );
-  if (waiting.pluck().get()! >= maxUnconfirmed) return undefined;
+  if (waiting.pluck().get()! >= maxUnconfirmed) {
+    const oldest = statement<string>(
+      r.db,
+      `SELECT id FROM developer WHERE confirmed_at IS NULL AND email NOT NULL ORDER BY created_at, id LIMIT 1`,
+    );
+    dropAccount(r, oldest.pluck().get()!);
+  }
   return insert(r, asked, null);
 }
 

@@ -78,10 +78,16 @@ export function listInvitations(r: Registry, project: string | null): Invitation
     .map((row) => toInvitation(row, r.nowSeconds()));
 }
 
-/** Ends an invitation; done for one that is over. Throws `registry.not-found`, for that of another project as well. */
+/**
+ * Ends an invitation; done for one that has expired or was revoked. Throws `registry.conflict` for one that was accepted, and
+ * `registry.not-found`, for that of another project as well.
+ */
 export function revokeInvitation(r: Registry, project: string | null, id: string, actor: string = ADMIN): void {
   r.changeDurably(() => {
-    if (getInvitation(r, project, id).status === "pending") revoke(r, id, project, actor);
+    const { status } = getInvitation(r, project, id);
+    if (status === "accepted")
+      refuse("registry.conflict", `invitation ${id} was accepted: remove the member or developer`);
+    if (status === "pending") revoke(r, id, project, actor);
   });
 }
 

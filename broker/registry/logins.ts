@@ -31,11 +31,12 @@ export function createLogin(r: Registry, developer: string): { readonly token: s
   return r.append(() => {
     const now = r.nowSeconds();
     statement(r.db, `DELETE FROM login WHERE expires_at <= ?`).run(now);
+    // those of before the clock was set back are not newer than the ones of after
     statement(
       r.db,
       `DELETE FROM login WHERE developer = ? AND token_hash NOT IN
-       (SELECT token_hash FROM login WHERE developer = ? ORDER BY created_at DESC LIMIT ${maxLogins - 1})`,
-    ).run(developer, developer);
+       (SELECT token_hash FROM login WHERE developer = ? ORDER BY created_at > ?, created_at DESC LIMIT ${maxLogins - 1})`,
+    ).run(developer, developer, now);
     const token = `${LOGIN_PREFIX}${randomBytes(32).toString("base64url")}`;
     const expiresAt = now + loginLife.idle;
     statement(

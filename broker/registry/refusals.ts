@@ -22,8 +22,9 @@ export interface Refused {
   /** Counts where there is such a project. */
   readonly project?: string | undefined;
   /**
-   * Whom a stranger claims to be, a client id or `<project>/<api>`; read only when the row is written. Where there is one
-   * of that name, the row is of its project, so that those who keep it see it.
+   * Whom a stranger claims to be, a client id or `<project>/<api>`; read only when the row is written. Where there is such a
+   * project the row is of it, whether there is such a client or not, so that those who keep it see what is misspelt. A
+   * stranger can so put rows before them, but no more than the bounds on strangers let through, which is the same for all.
    */
   readonly claimed?: (() => string | undefined) | undefined;
   /** Read only when the row is written. Nothing secret. */
@@ -87,7 +88,7 @@ export function recordRefusal(r: Registry, refused: Refused): Promise<void> | un
       event: refused.event,
       actor: actor ?? STRANGER,
       subject: refused.subject,
-      project: claimed === undefined ? readProject(r, refused) : readClaimed(r, claimed),
+      project: readProject(r, claimed === undefined ? refused : { subject: claimed }),
       reason: refusal.reason,
       refusalId: refusal.id,
       facts: { ...facts?.(), ...(claimed !== undefined && { claimed }) },
@@ -125,17 +126,10 @@ function bookOf(r: Registry): Book {
 }
 
 /** Whatever is named by the refused is a project of the log only when there is one. */
-function readProject(r: Registry, { project, subject }: Refused): string | undefined {
+function readProject(r: Registry, { project, subject }: Pick<Refused, "project" | "subject">): string | undefined {
   const slug = project ?? /^[^./]*(?=[./])/.exec(subject ?? "")?.[0];
   const sql = `SELECT slug FROM project WHERE slug = ?`;
   return slug === undefined ? undefined : statement<{ slug: string }>(r.db, sql).get(slug)?.slug;
-}
-
-function readClaimed(r: Registry, claimed: string): string | undefined {
-  const [, project, mark, name] = /^([^./]*)([./])(.*)$/.exec(claimed) ?? [];
-  const table = mark === "/" ? "api" : "client";
-  const sql = `SELECT project FROM ${table} WHERE project = ? AND name = ?`;
-  return statement<{ project: string }>(r.db, sql).get(project ?? "", name ?? "")?.project;
 }
 
 function leaveOut(r: Registry, book: Book, reason: string): void {

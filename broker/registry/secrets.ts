@@ -129,7 +129,8 @@ export function checkInVain(secret: string): void {
 
 /** What is kept of a secret. Ours are random and long, so no slower hash is needed. */
 export function hashSecret(secret: string): Uint8Array {
-  return hash("sha256", secret, "buffer");
+  // by way of text, which costs a third of bytes that are given out alone
+  return Buffer.from(hash("sha256", secret, "hex"), "hex");
 }
 
 /** As the audit log and the credential call it: `<project>.<client>`, `<project>/<api>`. */

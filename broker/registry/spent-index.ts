@@ -91,7 +91,7 @@ function toNumbers(found: number | number[]): number[] {
 function markOf({ client, id }: Spent): number {
   if (last?.id === id && last.client === client) return last.mark;
   const text = `${salt}${client}\n${Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("latin1")}`;
-  const mark = hash("sha256", text, "buffer").readInt32LE(0);
+  const mark = Number.parseInt(hash("sha256", text, "hex").slice(0, 8), 16) | 0;
   last = { client, id, mark };
   return mark;
 }

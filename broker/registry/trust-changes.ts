@@ -57,13 +57,21 @@ export function currentRun(r: Registry): string {
   return runs.get(r)!;
 }
 
-/** Whether the disk takes a row: that of the present run, there and back, since SQLite writes no row that is as it was. */
+/**
+ * That the disk takes a row: that of the present run, there and back, since SQLite writes no row that is as it was. Throws
+ * `storage.failed`.
+ */
+export function assertWritable(r: Registry): void {
+  r.append(() => {
+    statement(r.db, `UPDATE run SET started_at = started_at + 1 WHERE id = ?`).run(currentRun(r));
+    statement(r.db, `UPDATE run SET started_at = started_at - 1 WHERE id = ?`).run(currentRun(r));
+  });
+}
+
+/** Whether {@link assertWritable} holds. */
 export function isWritable(r: Registry): boolean {
   try {
-    r.append(() => {
-      statement(r.db, `UPDATE run SET started_at = started_at + 1 WHERE id = ?`).run(currentRun(r));
-      statement(r.db, `UPDATE run SET started_at = started_at - 1 WHERE id = ?`).run(currentRun(r));
-    });
+    assertWritable(r);
     return true;
   } catch (error) {
     if (error instanceof Refusal && error.reason === "storage.failed") return false;

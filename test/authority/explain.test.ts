@@ -188,6 +188,23 @@ describe("the change is worked out", () => {
       undefined,
     ],
     [
+      "a token for an api that wants it bound",
+      "request.unbound",
+      { ...pi, ...facts({ audience: "farm.web" }) },
+      "bind it to a key: token get with --dpop-key, which an api of kind mqtt does not take, with --cert and --key-file, or with the --key-file of a client whose key is registered; or create the api with --bearer",
+      undefined,
+    ],
+    ...(["api-key.unknown", "api-key.expired", "api-key.revoked"] as const).map(
+      (reason): [string, Reason, Partial<Refused>, string, string] => [
+        `an API key (${reason})`,
+        reason,
+        {},
+        reason === "api-key.unknown" ? "make one" : "make another",
+        "postern apikey create <name>",
+      ],
+    ),
+    ["a login that is over", "account.login", {}, "log in again", "postern login <email>"],
+    [
       "a client that is disabled",
       "client.disabled",
       pi,

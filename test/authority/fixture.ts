@@ -52,7 +52,8 @@ export interface Call {
   readonly method?: string;
   readonly type?: string | undefined;
   readonly body?: Uint8Array | string | undefined;
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Several values are several headers. */
+  readonly headers?: Readonly<Record<string, string | string[]>> | undefined;
   readonly as?: Pick<Device, "privateKey" | "cert"> | undefined;
 }
 

@@ -86,6 +86,25 @@ describe("refuses", () => {
     expect(at.reason()).toBe(reasons[status]);
   });
 
+  test.each<[string, string, Parameters<Fixture["call"]>[1], string]>([
+    ["a token", "/token", { type: ACE, body: good }, ACE],
+    ["introspection", "/introspect", { type: "application/json", body: '{"token":"x"}' }, "application/json"],
+    ["revocation", "/revoke", { type: "application/json", body: '{"token":"x"}' }, "application/json"],
+    ["the list", "/revoke/trl", {}, "application/concise-problem-details+cbor"],
+    ["the registry", "/v1/projects", {}, problem],
+    ["oneself", "/v1/self", {}, problem],
+    ["enrolment", "/.well-known/est/cacerts", {}, "text/plain; charset=utf-8"],
+  ])("two Authorization headers, for %s", async (_what, path, call, type) => {
+    for (const second of ["Bearer admin-key", "Bearer other", ""]) {
+      const answer = await at.call(path, { ...call, headers: { authorization: ["Bearer admin-key", second] } });
+      expect([answer.status, answer.headers["content-type"], at.reason()]).toEqual([400, type, "request.malformed"]);
+    }
+    // one of them is another matter
+    at.lines.length = 0;
+    await at.call(path, { ...call, headers: { authorization: "Bearer admin-key" } });
+    expect(at.reason()).not.toBe("request.malformed");
+  });
+
   test("a body that is sent in chunks and does not end", async () => {
     const socket = await openSocket();
     socket.write(`POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: ${ACE}\r\nTransfer-Encoding: chunked\r\n\r\n`);

@@ -170,9 +170,28 @@ describe("wrong passwords", () => {
     for (let count = 0; count < 10; count++) expect((await logIn(other, `192.0.2.${count}`)).status).toBe(401);
     expect((await logIn(PASSWORD, "192.0.2.100")).status).toBe(429);
     expect((await logIn(PASSWORD, "198.51.100.1")).status).toBe(200);
-    // who is known there still has no more than fifty tries
-    for (let count = 0; count < 50; count++) expect((await logIn(other, "198.51.100.1")).status).toBe(401);
+    // who is known there still has no more than ten tries
+    for (let count = 0; count < 10; count++) expect((await logIn(other, "198.51.100.1")).status).toBe(401);
     expect((await logIn(PASSWORD, "198.51.100.1")).status).toBe(429);
+  });
+
+  it("are as many of an account that is known there as of one that there is not", async () => {
+    expect((await logIn()).status).toBe(200);
+    const answers = async (address: string): Promise<(readonly [number, ...unknown[]])[]> => {
+      const seen: (readonly [number, ...unknown[]])[] = [];
+      for (let count = 0; count < 13; count++) {
+        const { status, headers, text } = await logIn(other, undefined, address);
+        seen.push([status, headers["retry-after"], text.replace(/"id":"[^"]*"/, "")]);
+      }
+      return seen;
+    };
+    const known = await answers(email);
+    expect(known.filter(([status]) => status === 429)).toHaveLength(3);
+    expect(await answers("nobody@example.com")).toEqual(known);
+    // and they count from there as all others do: fifty with these twenty
+    for (let count = 0; count < 30; count++)
+      expect((await logIn(other, undefined, `a${count}@example.com`)).status).toBe(401);
+    expect((await logIn(other, undefined, "b@example.com")).status).toBe(429);
   });
 
   it("are ten at one moment as well", async () => {

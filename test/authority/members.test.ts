@@ -263,6 +263,17 @@ describe("an invitation", () => {
     ]);
   });
 
+  it("that was accepted is not taken back, and the member stays", async () => {
+    const { id, invitation } = (await invite("late@example.com", "auditor")).body as Record<string, string>;
+    const late = served.join("late@example.com");
+    expect((await accept(invitation!, late)).status).toBe(200);
+    const answer = await served.ask("DELETE", `${invitations}/${id}`, { as: owner.token });
+    expect([answer.status, served.reason()]).toEqual([409, "registry.conflict"]);
+    expect((await served.ask("GET", invitations, { as: admin.token })).body.items).toMatchObject([
+      { status: "accepted" },
+    ]);
+  });
+
   it("to register is the administrator's", async () => {
     const made = await served.ask("POST", "/v1/invitations", { body: { email: "New@Example.com" } });
     expect(made.body).toMatchObject({ email: "new@example.com", project: null, role: null, invited_by: "admin" });

@@ -40,6 +40,17 @@ describe("a quota", () => {
     expect(quota.take("farm.a", T + 60_000)).toEqual({ limit: 3, remaining: 2, resetSeconds: 60 });
   });
 
+  test("is given back, and never more than was taken", () => {
+    const quota = createQuota(3);
+    quota.take("farm.a", T);
+    expect(quota.giveBack("farm.a", T + 10_000)).toEqual({ limit: 3, remaining: 3, resetSeconds: 50 });
+    expect(quota.giveBack("farm.a", T + 20_000)).toEqual({ limit: 3, remaining: 3, resetSeconds: 40 });
+    expect(quota.giveBack("farm.b", T)).toEqual({ limit: 3, remaining: 3, resetSeconds: 60 });
+    quota.take("farm.a", T + 59_999);
+    // the window in which it was taken is over
+    expect(quota.giveBack("farm.a", T + 60_000)).toEqual({ limit: 3, remaining: 3, resetSeconds: 60 });
+  });
+
   test("is each client's own", () => {
     const quota = createQuota(1);
     quota.take("farm.a", T);
@@ -201,6 +212,58 @@ describe("over HTTP", () => {
 
     at.clock.now += 60;
     expect((await tokenFor("plant.board", secret)).status).toBe(200);
+  });
+
+  test.each<[string, Record<string, string>, Reason]>([
+    ["an audience that nobody has", { audience: "plant.none" }, "request.audience"],
+    ["a scope beyond the roles", { scope: "fly" }, "request.scope"],
+    ["an api that wants a bound token", { audience: "plant.tele" }, "request.unbound"],
+  ])("the quota is told with a refusal too, and taken: %s", async (_, fields, reason) => {
+    await open({ tokensPerMinute: 5 });
+    const ask = () =>
+      at.call("/token", {
+        ...form({ grant_type: "client_credentials", ...fields }),
+        headers: basic("plant.board", secret),
+      });
+    for (const left of [4, 3]) {
+      const { status, headers } = await ask();
+      expect([status, at.reason(), headers["ratelimit"], headers["ratelimit-policy"]]).toEqual([
+        400,
+        reason,
+        `"client";r=${left};t=60`,
+        '"client";q=5;w=60',
+      ]);
+    }
+  });
+
+  test("the quota is told to nobody who has not proven who they are", async () => {
+    await open({ tokensPerMinute: 5 });
+    const { status, headers } = await tokenFor("plant.board", "wrong");
+    expect([status, headers["ratelimit"], headers["ratelimit-policy"]]).toEqual([401, undefined, undefined]);
+  });
+
+  test("a token that could not be written is given back", async () => {
+    await open({ tokensPerMinute: 1000 });
+    const ask = async (): Promise<readonly [status: number, left: unknown]> => {
+      const { status, headers } = await tokenFor("plant.board", secret);
+      return [status, headers["ratelimit"]];
+    };
+    const says = (left: number): string => `"client";r=${left};t=60`;
+    const { db } = at.registry;
+    db.pragma(`max_page_count = ${db.pragma("page_count", { simple: true })}`);
+    let left = 1000;
+    let answer = await ask();
+    while (answer[0] === 200 && left > 0) {
+      expect(answer).toEqual([200, says(--left)]);
+      answer = await ask();
+    }
+    expect([...answer, at.reason()]).toEqual([507, says(left), "storage.failed"]);
+    expect(await ask()).toEqual([507, says(left)]);
+    // and where several share what is undone
+    const together = await Promise.all([ask(), ask(), ask()]);
+    expect(together.map(([status]) => status)).toEqual([507, 507, 507]);
+    db.pragma("max_page_count = 100000");
+    expect(await ask()).toEqual([200, says(left - 1)]);
   });
 
   test("an assertion is not spent by a request beyond the quota", async () => {

@@ -232,6 +232,36 @@ describe("whether an address has an account", () => {
     expect(seen[2]).toEqual(seen[0]);
   });
 
+  it.each([
+    ["registering", "/v1/developers", (address: string) => ({ email: address, password: other })],
+    ["asking for a new password", "/v1/password-reset", (address: string) => ({ email: address })],
+  ])("is not told by %s where nothing can be written: nobody is promised a mail", async (_, path, bodyOf) => {
+    served.r.db.pragma("query_only = ON");
+    const seen: unknown[] = [];
+    for (const address of addresses) {
+      const answer = await served.ask("POST", path, { body: bodyOf(address), as: null });
+      await served.settle();
+      seen.push(plain(answer));
+      expect([answer.status, served.reason()]).toEqual([507, "storage.failed"]);
+    }
+    expect(new Set(seen.map((one) => JSON.stringify(one))).size).toBe(1);
+    expect(served.mails).toEqual([]);
+    served.r.db.pragma("query_only = OFF");
+  });
+
+  it("is not told where writing fails once the answer is on its way, which the log says with what was asked", async () => {
+    served.lines.length = 0;
+    const body = { email, password: other };
+    expect((await served.ask("POST", "/v1/developers", { body, as: null })).status).toBe(202);
+    served.r.db.pragma("query_only = ON");
+    await served.settle();
+    served.r.db.pragma("query_only = OFF");
+    const [line] = served.lines.filter(({ msg }) => msg === "failed");
+    expect(line).toMatchObject({ reason: "storage.failed", method: "POST", path: "/v1/developers", level: 50 });
+    expect(line).not.toHaveProperty("err");
+    expect(JSON.stringify(served.lines)).not.toContain(email);
+  });
+
   it("is not told by how often it may be tried", async () => {
     for (const address of addresses) {
       const statuses: number[] = [];
@@ -288,6 +318,20 @@ describe("who may register", () => {
         "registration.closed",
       ]);
     }
+  });
+
+  it("nobody is invited where it is closed, but to a project", async () => {
+    served = openAccounts({ registration: "closed" });
+    createProject(served.r, "farm");
+    const answer = await served.ask("POST", "/v1/invitations", { body: { email } });
+    expect([answer.status, answer.body.type, served.reason()]).toEqual([
+      403,
+      "urn:postern:refusal:registration.closed",
+      "registration.closed",
+    ]);
+    expect([served.mails, (await served.ask("GET", "/v1/invitations")).body.items]).toEqual([[], []]);
+    const body = { email, role: "auditor" };
+    expect((await served.ask("POST", "/v1/projects/farm/invitations", { body })).status).toBe(201);
   });
 
   it.each<[string, () => string | undefined]>([

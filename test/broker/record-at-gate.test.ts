@@ -68,7 +68,8 @@ describe("a refusal at the gate", () => {
   it.each<[what: string, id: string | null, project: string | undefined, claimed: string | undefined]>([
     ["a client", "farm.pi", "farm", "farm.pi"],
     ["a client, with a suffix", "farm.pi:2", "farm", "farm.pi"],
-    ["a client that is not there", "farm.none", undefined, "farm.none"],
+    ["a client that is not there", "farm.none", "farm", "farm.none"],
+    ["a client of a project that is not there", "zoo.pi", undefined, "zoo.pi"],
     ["what may be a secret", "QWxhZGRpbjpvcGVuIHNlc2FtZQ.eyJ", undefined, undefined],
     ["nobody", null, undefined, undefined],
     ["an anonymous one", "anonymous:0b1f", undefined, undefined],

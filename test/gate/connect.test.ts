@@ -10,11 +10,12 @@ import type { Cbor } from "../../shared/cbor.ts";
 import { jwkThumbprint, readPublicKey, toCoseKey } from "../../shared/cose-key.ts";
 import { createSigner } from "../../shared/es256.ts";
 import type { Signer } from "../../shared/es256.ts";
+import type { Reason } from "../../shared/refusal.ts";
 import { makeAuthority, makePrivateKey, uses } from "./certificates.ts";
 import type { Identity, Wish } from "./certificates.ts";
 import { AUDIENCE, BEARER_AUDIENCE, HTTP_AUDIENCE, nowSeconds, openFixture, userName } from "./fixture.ts";
 import type { Fixture, LogLine, TokenWish } from "./fixture.ts";
-import type { WireOptions } from "./wire.ts";
+import type { Wire, WireOptions } from "./wire.ts";
 
 let f: Fixture;
 beforeAll(async () => {
@@ -657,6 +658,43 @@ describe("refuses a certificate", () => {
     const wire = await f.open(await f.certificate(device));
     expect((await wire.connect({ clientId: device.id })).returnCode).toBe(4);
     expect(f.lastReason("connect")).toBe("client.disabled");
+  });
+});
+
+describe("a refusal is of whoever has proven who they are", () => {
+  type Device = ReturnType<Fixture["device"]>;
+  const will = { topic: "elsewhere", payload: Buffer.from("1"), qos: 0, retain: false } as const;
+  it.each<
+    [what: string, reason: Reason, isProven: boolean, packet: (d: Device, wire: Wire) => Partial<IConnectPacket>]
+  >([
+    [
+      "another's client id",
+      "client-id.foreign",
+      true,
+      (d, w) => ({ clientId: "acme.other", password: w.prove(d.privateKey) }),
+    ],
+    ["a will elsewhere", "will.topic", true, (d, w) => ({ will, password: w.prove(d.privateKey) })],
+    ["another's client id without a proof", "proof.missing", false, () => ({ clientId: "acme.other" })],
+    [
+      "another's client id with another's proof",
+      "proof.signature",
+      false,
+      (_, w) => ({ clientId: "acme.other", password: w.prove(f.device().privateKey) }),
+    ],
+  ])("%s", async (_, reason, isProven, packet) => {
+    const device = f.device();
+    const wire = await f.open();
+    const username = userName(f.cwt(device.id, { cnf: cnfOf(device.privateKey) }));
+    await wire.connect({ clientId: device.id, username, ...packet(device, wire) });
+    expect(f.told.at(-1)).toMatchObject({ reason, subject: isProven ? device.id : undefined });
+  });
+
+  it("that was taken back as well", async () => {
+    const device = f.device();
+    f.trust.learnClient({ id: device.id, enabled: false, grants: [] });
+    const wire = await f.open(await f.certificate(device));
+    await wire.connect({ clientId: device.id });
+    expect(f.told.at(-1)).toMatchObject({ reason: "client.disabled", subject: device.id });
   });
 });
 

@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { openGate } from "../../broker/gate/hooks.ts";
 import type { Gate } from "../../broker/gate/hooks.ts";
 import type { GateLimits } from "../../broker/gate/limits.ts";
+import type { RefusedAtGate } from "../../broker/gate/report.ts";
 import { noGateMeter } from "../../broker/gate/meter.ts";
 import { startEngine } from "../../broker/mqtt/engine.ts";
 import type { Engine } from "../../broker/mqtt/engine.ts";
@@ -57,6 +58,8 @@ export interface Fixture {
   readonly gate: Gate;
   readonly engine: Engine;
   readonly log: LogLine[];
+  /** Refusals as they are told to whoever keeps a record of them. */
+  readonly told: RefusedAtGate[];
   /** The reasons of sessions that were taken back, as they were counted. */
   readonly counted: string[];
   /** A device the trust knows, with its key. */
@@ -119,7 +122,14 @@ export async function openFixture(
   const logger = pino({ level: "debug" }, { write });
   // tests look for lines of their own among those of many refusals
   const allLines = { refusalLines: 1_000_000, refusalLinesPerAddress: 1_000_000 };
-  const gate = openGate({ trust, log: logger, meter, limits: { ...allLines, ...limits } });
+  const refused: RefusedAtGate[] = [];
+  const gate = openGate({
+    trust,
+    log: logger,
+    meter,
+    limits: { ...allLines, ...limits },
+    refused: (one) => refused.push(one),
+  });
   const engine = await startEngine({
     gate,
     tls: { cert: server.cert, key: server.key, ca: authority.cert },
@@ -139,6 +149,7 @@ export async function openFixture(
     gate,
     engine,
     log,
+    told: refused,
     counted,
     device(name = `d${++names}`) {
       const id = `acme.${name}`;

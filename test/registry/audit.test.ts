@@ -241,7 +241,10 @@ describe("refusals", () => {
     ["somebody who asked about a project that is not there", { actor: "admin", project: "zoo" }, undefined],
     ["a stranger who claims to be a client", { claimed: () => "farm.pi" }, "farm"],
     ["a stranger who claims to be an api", { claimed: () => "farm/telemetry" }, "farm"],
-    ["a stranger who claims to be a client that is not there", { claimed: () => "farm.none" }, undefined],
+    ["a stranger who claims to be a client that is not there", { claimed: () => "farm.none" }, "farm"],
+    ["a stranger who claims to be an api that is not there", { claimed: () => "farm/none" }, "farm"],
+    ["a stranger who claims a project that is not there", { claimed: () => "zoo.pi" }, undefined],
+    ["a stranger who claims a project in capitals", { claimed: () => "FARM.pi" }, undefined],
     ["a stranger who claims nothing", { claimed: () => undefined }, undefined],
   ])("of %s are of the project that they are about", async (_, given, project) => {
     const { r } = openFarm();

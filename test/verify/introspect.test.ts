@@ -36,6 +36,22 @@ test("asks with every call, with the token in the body and the api's own credent
   expect(asked[0]!.request.method).toBe("POST");
 });
 
+test("after a request without an answer no connection of before is used any more", async () => {
+  const verifier = await open({ answerMilliseconds: 100 });
+  const token = mintActive();
+  const ports = (): (number | undefined)[] =>
+    room.issuer.asked.filter(({ path }) => path === "/introspect").map(({ request }) => request.socket.remotePort);
+  await Promise.all([verifier.verify(token), verifier.verify(token), verifier.verify(token)]);
+  const before = new Set(ports());
+  expect(before.size).toBe(3);
+  room.issuer.faults.set("/introspect", () => {});
+  expect(await reasonOf(verifier.verify(token))).toBe("authority.unreachable");
+  expect(before).toContain(ports().at(-1));
+  room.issuer.faults.clear();
+  await verifier.verify(token);
+  expect(before).not.toContain(ports().at(-1));
+});
+
 test("a token that is active no more is refused at once", async () => {
   const verifier = await open({ whenUnreachable: { lastKnownGoodSeconds: 100 } });
   const token = mintActive();

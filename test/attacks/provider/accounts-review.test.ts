@@ -3,8 +3,11 @@
  * what is left to whoever is attacked.
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createClient } from "../../../broker/registry/clients.ts";
+import { findAccount, maxUnconfirmed } from "../../../broker/registry/developers.ts";
 import { createLogin } from "../../../broker/registry/logins.ts";
 import { openHashing } from "../../../broker/registry/passwords.ts";
+import { createProject } from "../../../broker/registry/projects.ts";
 import { addPerson, openAccounts, PASSWORD, type Accounts, type Answer } from "../../authority/accounts-fixture.ts";
 import { held } from "./held-scrypt.ts";
 
@@ -94,6 +97,47 @@ it("somebody behind the same address who fails as others does not keep those out
   expect((await logIn(PASSWORD, home)).status).toBe(200);
 });
 
+it("ten thousand accounts that nobody confirms keep nobody from registering: the oldest goes", async () => {
+  const { r, clock } = served;
+  r.change(() => {
+    for (let index = 0; index < maxUnconfirmed; index++) {
+      addUnconfirmedRow(`dev_${index.toString(16).padStart(16, "0")}`, `a${index}@example.com`, clock.now + index);
+    }
+  });
+  await post("/v1/developers", { email, password: PASSWORD }, home);
+  await served.settle();
+  const count = r.db.prepare("SELECT count(*) FROM developer").pluck().get();
+  expect([count, findAccount(r, "a0@example.com"), served.mails.map(({ to }) => to)]).toEqual([
+    maxUnconfirmed,
+    undefined,
+    [email],
+  ]);
+  expect(findAccount(r, "a1@example.com")).toBeDefined();
+
+  function addUnconfirmedRow(id: string, address: string, at: number): void {
+    const insert = r.db.prepare(
+      "INSERT INTO developer (id, email, name, password, created_at) VALUES (?, ?, '', '', ?)",
+    );
+    insert.run(id, address, at);
+  }
+});
+
+it("an enroller makes no ticket by which they would act as a service", async () => {
+  createProject(served.r, "farm");
+  const anna = served.join(email, { farm: "enroller" });
+  const owner = served.join("owner@example.com", { farm: "owner" });
+  createClient(served.r, { project: "farm", name: "billing", kind: "service" });
+  createClient(served.r, { project: "farm", name: "pump", kind: "device" });
+  const ask = (client: string, as: string): Promise<Answer> =>
+    served.ask("POST", "/v1/projects/farm/tickets", { body: { client }, as });
+  expect([(await ask("billing", anna.token)).status, served.reason()]).toEqual([403, "access.permission"]);
+  expect((await ask("billing", served.keyOf(owner, { scopes: ["enrol"] }))).status).toBe(403);
+  expect([(await ask("nobody", anna.token)).status, served.reason()]).toEqual([422, "registry.invalid"]);
+  expect((await ask("pump", anna.token)).status).toBe(201);
+  expect((await ask("billing", owner.token)).status).toBe(201);
+  expect((await served.ask("POST", "/v1/projects/farm/tickets", { body: { client: "billing" } })).status).toBe(201);
+});
+
 describe("strangers who try passwords from everywhere at one moment", () => {
   const flood = (count: number, networks: (index: number) => string): Promise<Answer>[] =>
     Array.from({ length: count }, (_, index) => logIn(wrong, networks(index), `a${index}@example.com`));
@@ -115,7 +159,7 @@ describe("strangers who try passwords from everywhere at one moment", () => {
   it("are eight from one network", async () => {
     const statuses = (await Promise.all(flood(12, () => home))).map(({ status }) => status);
     expect(statuses.filter((status) => status === 401)).toHaveLength(8);
-    expect(served.reason()).toBe("rate.limited");
+    expect(statuses.filter((status) => status === 429)).toHaveLength(4);
   });
 });
 

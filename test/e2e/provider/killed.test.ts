@@ -192,8 +192,8 @@ async function check(done: Acknowledged): Promise<void> {
 async function readLog(): Promise<readonly ChainedRow[]> {
   const rows: ChainedRow[] = [];
   const chain = openChainCheck();
-  for (let after: unknown = 0; after !== undefined;) {
-    const page = await desk.json("GET", `/v1/audit?limit=1000&after=${String(after)}`);
+  for (let after: string | undefined = "0"; after !== undefined;) {
+    const page: Json = await desk.json("GET", `/v1/audit?limit=1000&after=${after}`);
     for (const row of page.items as ChainedRow[]) {
       expect(chain.take(row)).toBeUndefined();
       rows.push(row);

@@ -22,9 +22,11 @@ async function decide(token) {
   }
 }
 
-const server = createServer(async (request, response) => {
+async function answer(request, response) {
   const told = request.method === "GET" ? verifier.status() : await decide(await text(request));
   response.setHeader("content-type", "application/json");
   response.end(JSON.stringify(told));
-});
+}
+
+const server = createServer((request, response) => void answer(request, response));
 server.listen(0, "127.0.0.1", () => console.log(JSON.stringify({ event: "ready", port: server.address().port })));

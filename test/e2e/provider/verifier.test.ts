@@ -25,7 +25,7 @@ const program = fileURLToPath(new URL("verifier.mjs", import.meta.url));
 
 let wired: Wired;
 let desk: Desk;
-let process_: Running;
+let provider: Running;
 let port: number;
 /** Good all the time. */
 let steady: Held;
@@ -65,8 +65,8 @@ beforeAll(async () => {
     credential: { id: "shop/orders", secret },
     maxStalenessSeconds: boundSeconds,
   };
-  process_ = start(process.execPath, [program], { stdin: JSON.stringify(options) });
-  ({ port } = await process_.stdout.json({ event: "ready" }));
+  provider = start(process.execPath, [program], { stdin: JSON.stringify(options) });
+  ({ port } = await provider.stdout.json({ event: "ready" }));
   steady = await make();
   await isWell();
 });
@@ -93,8 +93,11 @@ async function takeBack(taken: Held, reason: string): Promise<number> {
   return performance.now() - revokedAt;
 }
 
-/** Something goes wrong, and then a token is taken back: nobody is let in any more. Then it is well again. */
-async function passThrough(begin: () => void): Promise<void> {
+/**
+ * Something goes wrong, and then a token is taken back: nobody is let in any more. Then it is well again, and
+ * what the token is worth then is given back.
+ */
+async function passThrough(begin: () => void): Promise<Json> {
   const taken = await make();
   begin();
   await takeBack(taken, "authority.unreachable");
@@ -102,8 +105,8 @@ async function passThrough(begin: () => void): Promise<void> {
   await until(async () => expect(await statusOf()).toMatchObject({ reachable: false, lastError: anyText }));
   wired.wire.turn("through");
   await isWell();
-  expect(await decide(taken)).toEqual({ reason: "token.revoked" });
   await until(async () => expect(await statusOf()).toMatchObject({ reachable: true }));
+  return decide(taken);
 }
 
 describe("a verifier whose way to the authority", { timeout: 40_000 }, () => {
@@ -112,27 +115,32 @@ describe("a verifier whose way to the authority", { timeout: 40_000 }, () => {
     expect(await decide(steady)).toEqual(letIn(steady));
   });
 
-  it("is cut", () => passThrough(() => wired.wire.turn("cut")));
+  it("is silent on every connection that is open finds another one", async () => {
+    const taken = await make();
+    const { failures } = await statusOf();
+    // the next question follows at once, so that there always is one that is held
+    wired.wire.silence();
+    await takeBack(taken, "token.revoked");
+    await isWell();
+    expect((await statusOf()).failures).toBeGreaterThan(failures);
+  });
 
-  it("leads nowhere", () => passThrough(() => wired.wire.turn("void")));
+  it("is cut", async () => {
+    expect(await passThrough(() => wired.wire.turn("cut"))).toEqual({ reason: "token.revoked" });
+  });
+
+  it("leads nowhere", async () => {
+    expect(await passThrough(() => wired.wire.turn("void"))).toEqual({ reason: "token.revoked" });
+  });
 
   it("is slow hears all the same", async () => {
     const taken = await make();
     wired.wire.turn("slow");
     await isWell();
     await takeBack(taken, "token.revoked");
+    expect(await decide(steady)).toEqual(letIn(steady));
     wired.wire.turn("through");
     await isWell();
-  });
-
-  it("is silent on every connection that is open finds another one", async () => {
-    const taken = await make();
-    await until(() => expect(wired.wire.connections).toBeGreaterThan(0));
-    wired.wire.silence();
-    const before = wired.wire.swallowed;
-    const tookMs = await takeBack(taken, "token.revoked");
-    await isWell();
-    console.log(`another connection after ${Math.round(tookMs)} ms, ${wired.wire.swallowed - before} bytes lost`);
   });
 });
 
@@ -174,7 +182,7 @@ describe("a verifier whose authority", { timeout: 40_000 }, () => {
     rmSync(dataDir, { recursive: true });
     cpSync(copy, dataDir, { recursive: true });
     await reopen();
-    await process_.stderr.next(/the list of revoked tokens is read again/);
+    await provider.stderr.next(/the list of revoked tokens is read again/);
     await isWell();
     // the authority has forgotten
     expect(await desk.json("POST", "/introspect", { token: lost.token })).toMatchObject({ active: true });

@@ -36,11 +36,6 @@ export class Wire {
     this.#server = createServer({ allowHalfOpen: false }, (socket) => this.#take(socket));
   }
 
-  /** Connections that are open, from both ends. */
-  get connections(): number {
-    return this.#open.size;
-  }
-
   async listen(port: number): Promise<void> {
     this.#server.listen(port, known);
     await once(this.#server, "listening");
