@@ -50,12 +50,28 @@ export interface TokenAnswer {
 
 const JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const assertionSeconds = 120;
+/** What the authority lets pass at most. */
+const maxClockSeconds = 60;
 const tokenPath = "/token";
 
 /** Asks for a token. Rejects with the words of the authority when it says no. */
 export async function askToken(wish: TokenWish): Promise<TokenAnswer> {
   const response = await (wish.format === "cwt" ? sendCbor(wish) : sendJson(wish));
-  return wish.format === "cwt" ? readCbor(response) : readJson(response);
+  try {
+    return wish.format === "cwt" ? readCbor(response) : readJson(response);
+  } catch (error) {
+    const clocks = sayClocks(wish, response);
+    if (clocks === undefined || !(error instanceof Error)) throw error;
+    return fail(error.message + clocks);
+  }
+}
+
+/** Where what was signed holds the time, and the clock here is not that of the authority: by how much. */
+function sayClocks({ proof, dpop, nowSeconds }: TokenWish, { headers }: HttpsResponse): string | undefined {
+  const isTimed = proof.kind === "key" || dpop !== undefined;
+  const ahead = Math.round(nowSeconds - Date.parse(headers.date ?? "") / 1000);
+  if (!isTimed || !(Math.abs(ahead) > maxClockSeconds)) return undefined;
+  return `; the clock here is ${Math.abs(ahead)} s ${ahead > 0 ? "ahead of" : "behind"} that of the authority`;
 }
 
 function sendJson(wish: TokenWish): Promise<HttpsResponse> {

@@ -3,7 +3,7 @@ import { Option, type Command } from "commander";
 import type { ChainHead } from "../shared/audit-chain.ts";
 import { route, type AdminClient } from "./admin-client.ts";
 import { contextOf, type Context } from "./context.ts";
-import { endWithNo, failUsage } from "./failure.ts";
+import { endWithNo, failUsage, orOfProject } from "./failure.ts";
 import { formatTable, formatTime } from "./output.ts";
 
 /** A row as both lists have it. */
@@ -15,6 +15,8 @@ interface Row {
   readonly subject: string | null;
   readonly reason: string | null;
   readonly refusal_id: string | null;
+  /** Text in the whole log, as the hash covers it. */
+  readonly facts: object | string | null;
 }
 
 /** Beyond the last row. */
@@ -35,7 +37,8 @@ export function define(noun: Command): void {
         project === undefined
           ? route`/v1/audit?limit=${limit}&before=${end}`
           : route`/v1/projects/${project}/audit?limit=${limit}`;
-      const { items } = await withAdmin((admin) => admin.get<{ items: Row[] }>(path));
+      const found = await orOfProject(project, () => withAdmin((admin) => admin.get<{ items: Row[] }>(path)));
+      const items = found.items.map(toReadable);
       output.print(items, () =>
         formatTable(
           items,
@@ -92,6 +95,11 @@ export function define(noun: Command): void {
       context.output.print({ ok: false, ...fault }, () => `row ${fault.seq} is wrong: ${fault.why}`);
       endWithNo();
     });
+}
+
+/** The same whichever list it is from. */
+function toReadable({ facts, ...row }: Row): Row {
+  return { ...row, facts: typeof facts === "string" ? (JSON.parse(facts) as object) : facts };
 }
 
 type Rows = AsyncIterable<import("../shared/audit-chain.ts").ChainedRow | undefined>;

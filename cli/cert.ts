@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { route } from "./admin-client.ts";
 import { defineAuthorityCommands } from "./cert-authority.ts";
 import { contextOf, readClientArgument } from "./context.ts";
+import { orOfProject } from "./failure.ts";
 import { formatTable, formatTime } from "./output.ts";
 import { revoke } from "./revoke.ts";
 
@@ -29,7 +30,9 @@ export function define(noun: Command): void {
     .option("--project <slug>", "those of this project, or the one of a client that is given by name")
     .action(async (options: ListOptions, command: Command) => {
       const { output, withAdmin } = contextOf(command);
-      const certificates = await withAdmin((admin) => admin.list<Certificate>(pathFor(options)));
+      const certificates = await orOfProject(options.project, () =>
+        withAdmin((admin) => admin.list<Certificate>(pathFor(options))),
+      );
       output.print(certificates, () =>
         formatTable(
           certificates,

@@ -24,6 +24,18 @@ export function fail(why: string): never {
   throw new CommandFailure(why, 1);
 }
 
+/** Does what developers may do of a project alone: where the admin key is wanted and none was named, the line says so. */
+export async function orOfProject<T>(project: string | undefined, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const isForbidden =
+      error instanceof Error && error.name === "AdminFailure" && "status" in error && error.status === 403;
+    if (project !== undefined || !isForbidden) throw error;
+    return fail(`${error.message}; of a project: --project`);
+  }
+}
+
 /** Ends with exit code 1 where the answer that was asked for is a no: it has been printed, and no line says it again. */
 export function endWithNo(): never {
   throw new CommandFailure("");

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { route } from "./admin-client.ts";
 import { contextOf } from "./context.ts";
+import { orOfProject } from "./failure.ts";
 import { formatTable, formatTime } from "./output.ts";
 
 /** An invitation as `/v1` has it. */
@@ -32,7 +33,9 @@ export function define(noun: Command): void {
     .option("--project <slug>", "project")
     .action(async ({ project }: ProjectOption, command: Command) => {
       const { output, withAdmin } = contextOf(command);
-      const invitations = await withAdmin((admin) => admin.list<Invitation>(pathOf(project)));
+      const invitations = await orOfProject(project, () =>
+        withAdmin((admin) => admin.list<Invitation>(pathOf(project))),
+      );
       output.print(invitations, () =>
         formatTable(
           invitations,
@@ -55,7 +58,7 @@ export function define(noun: Command): void {
     .option("--project <slug>", "project, where it is to one")
     .action(async (id: string, { project }: ProjectOption, command: Command) => {
       const { output, withAdmin } = contextOf(command);
-      await withAdmin((admin) => admin.delete(pathOf(project) + route`/${id}`));
+      await orOfProject(project, () => withAdmin((admin) => admin.delete(pathOf(project) + route`/${id}`)));
       output.print({ id, revoked: true }, () => `revoked invitation ${id}`);
     });
 }

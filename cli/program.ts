@@ -64,14 +64,19 @@ export async function runProgram(args: readonly string[]): Promise<number> {
 
 /** The tree with the nouns that the arguments name loaded, and the others by name only. */
 async function buildProgram(args: readonly string[]): Promise<Command> {
-  const program = new Command("postern")
+  const program: Command = new Command("postern")
     .description("Identity, compact tokens and authorization for devices that speak MQTT.")
     .option("--json", "print JSON")
     .option("--data <dir>", "data folder of an authority on this machine (default ./postern-data)")
     .option("--url <url>", "address of the authority (POSTERN_URL)")
     .option("--key <key>", "admin key or API key (POSTERN_KEY; else that of the data folder, else postern login)")
     .option("--ca <file>", "trust this CA for --url, PEM (POSTERN_CA)")
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureHelp({
+      showGlobalOptions: true,
+      sortSubcommands: false,
+      // those of a noun that has verbs are its own
+      visibleGlobalOptions: (command) => (command === program ? [] : [...program.options]),
+    })
     .exitOverride();
   for (const [name, { summary, load }] of Object.entries(nouns)) {
     const noun = program.command(name).description(summary);
@@ -123,6 +128,8 @@ function report(error: unknown, what: string): number {
 /** One line for any error; the ones of other rooms are known by name, so that those rooms need not be loaded. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return "internal error";
+  // what is said of a name, a field or a folder says it all
+  if (error instanceof Refusal && error.detail !== "" && error.reason.startsWith("registry.")) return error.detail;
   if (error instanceof Refusal) return error.detail === "" ? error.reason : `${error.detail} (${error.reason})`;
   const { code, syscall } = error as NodeJS.ErrnoException;
   const line = error.message.split("\n", 1)[0]!;

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { route } from "./admin-client.ts";
 import { contextOf } from "./context.ts";
+import { orOfProject } from "./failure.ts";
 
 /** How many of each kind were not revoked before. */
 type Revoked = Readonly<Record<"tokens" | "certificates" | "clients" | "keys" | "projects", number>>;
@@ -17,7 +18,7 @@ export async function revoke(
 ): Promise<void> {
   const { output, withAdmin } = contextOf(command);
   const path = project === undefined ? route`/v1/revocations` : route`/v1/projects/${project}/revocations`;
-  const revoked = await withAdmin((admin) => admin.post<Revoked>(path, wish));
+  const revoked = await orOfProject(project, () => withAdmin((admin) => admin.post<Revoked>(path, wish)));
   const isNew = Object.values(revoked).some((count) => count > 0);
   output.print(revoked, () => (isNew ? `revoked ${what}` : `revoked before: ${what}`));
 }

@@ -2,8 +2,10 @@
 import { fromBase64url, toBase64url } from "../shared/base64url.ts";
 import type { Confirmation } from "../shared/claims.ts";
 import { toJwk } from "../shared/cose-key.ts";
+import { Refusal } from "../shared/refusal.ts";
 import { encodeScopeText, formatPermission, type Grant } from "../shared/scope.ts";
 import { inspectToken } from "../shared/token.ts";
+import { fail } from "./failure.ts";
 
 /** What a token says of itself. */
 export interface TokenDescription {
@@ -35,9 +37,9 @@ export interface TokenDescription {
   readonly hashes: readonly string[];
 }
 
-/** Throws a refusal when it is no token. */
+/** Fails when it is no token. */
 export function describeToken(text: string): TokenDescription {
-  const { format, bytes, kid, claims, grants, hashes } = inspectToken(text);
+  const { format, bytes, kid, claims, grants, hashes } = inspect(text);
   const { iss, sub, aud, exp, iat, nbf, id, cnf, scope } = claims;
   return {
     format,
@@ -59,6 +61,16 @@ export function describeToken(text: string): TokenDescription {
     allows: typeof scope === "string" ? scope.split(" ") : grants.map(formatPermission),
     hashes,
   };
+}
+
+function inspect(text: string): ReturnType<typeof inspectToken> {
+  try {
+    return inspectToken(text);
+  } catch (error) {
+    // never the text itself: it may be half of a token
+    if (error instanceof Refusal) return fail(`this is no token (${error.reason})`);
+    throw error;
+  }
 }
 
 function toJsonConfirmation(cnf: Confirmation): object {

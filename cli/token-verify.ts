@@ -87,6 +87,9 @@ async function ask(token: string, credential: Credential | undefined, globals: G
   if (credential === undefined && key === undefined) {
     return fail(`no key for ${url}; give --key, POSTERN_KEY or --data, or --client or --api with a secret`);
   }
+  if (credential === undefined && /^(?:ps1|pk1)_/.test(key!)) {
+    return failUsage("as a developer give --client or --api with a secret or key");
+  }
   const proof = credential && { client_id: credential.id, ...(await credential.prove(issuer)) };
   const response = await sendHttps({
     url: new URL("/introspect", url),

@@ -3,10 +3,14 @@
  * below which whoever has one address has them all (RFC 4291, section 2.5.1).
  */
 
+/** An address as it is written down: an IPv4 address that a socket for both kinds has made longer is one again. */
+export function plainAddress(address: string): string {
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
+}
+
 /** The network under which an address is counted. Anything that is no IPv6 address is counted as it is. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
-  if (mapped !== null) return mapped[1]!;
+export function networkOf(given: string): string {
+  const address = plainAddress(given);
   const plain = address.split("%", 1)[0]!;
   if (!plain.includes(":") || !URL.canParse(`http://[${plain}]`)) return address;
   const [head = "", tail] = plain.split("::", 2);

@@ -15,7 +15,7 @@ import { BASIC_CHALLENGE } from "./basic.ts";
 import { trlPath, type AuthorityContext } from "./context.ts";
 import { quotaHeaders, TooMany } from "./quota.ts";
 import { InvalidFields, type FieldError } from "./registry-fields.ts";
-import { auditRefusal, pathOf } from "./refusal-audit.ts";
+import { addressOf, auditRefusal, pathOf } from "./refusal-audit.ts";
 import { TrlRefusal } from "./trl-query.ts";
 
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
@@ -109,7 +109,7 @@ function logRefusal(
 ): void {
   const { reason, id, detail } = refusal;
   const path = pathOf(request);
-  const facts = { reason, id, detail, remote: request.socket.remoteAddress, method: request.method, path };
+  const facts = { reason, id, detail, remote: addressOf(request), method: request.method, path };
   if (reason === "internal") log.error({ ...facts, err: error }, "failed");
   else if (reason === "storage.failed") log.error(facts, "failed");
   else log.info(facts, "refused");

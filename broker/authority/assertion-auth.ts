@@ -21,7 +21,7 @@ export interface NamedKey {
 /** How far ahead of ours a client's clock may be when it says when it signed. */
 const skewSeconds = 60;
 /** Where an assertion may be used; it may name the endpoint in place of the authority. */
-const endpoints = [...tokenPaths, "/introspect", "/verify-token", "/revoke"];
+const endpoints = new Set([...tokenPaths, "/introspect", "/verify-token", "/revoke"]);
 /** Stands in for the key of a client that has none, so that the answer takes as long. */
 const decoy = readPublicKey(generatePrivateKey());
 
@@ -32,7 +32,7 @@ export function assertMeant(
   nowSeconds: number,
 ): void {
   const { issuer } = context;
-  const isOurs = aud === issuer || (aud.startsWith(issuer) && endpoints.includes(aud.slice(issuer.length)));
+  const isOurs = aud === issuer || (aud.startsWith(issuer) && endpoints.has(aud.slice(issuer.length)));
   if (!isOurs) refuse("assertion.audience");
   if (exp <= nowSeconds) refuse("assertion.expired");
   if (exp > nowSeconds + context.limits.assertionSeconds) refuse("assertion.lifetime", "exp is too far ahead");

@@ -230,7 +230,7 @@ export const explanations = {
   "request.key": row("the token is bound to a key that was proven", "ask for none, or for the key that is proven"),
   "request.unbound": row(
     "the token is bound to a key, or the api takes others",
-    "bind it to a key: token get with --dpop-key, which an api of kind mqtt does not take, with --cert and --key-file, or with the --key-file of a client whose key is registered; or create the api with --bearer",
+    "bind it to a key: token get with --dpop-key (for an api of kind http), with --cert and --key-file, or with a registered --key-file; or create the api with --bearer",
   ),
   "request.profile": row("the profile is mqtt_tls", "leave ace_profile out, or empty"),
 

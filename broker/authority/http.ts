@@ -10,6 +10,7 @@ import { createServer, type Server } from "node:https";
 import type { SecureContextOptions } from "node:tls";
 import type { Socket } from "node:net";
 import { fastify, type FastifyInstance } from "fastify";
+import { plainAddress } from "../../shared/network.ts";
 import { refuse } from "../../shared/refusal.ts";
 import { noteRoutes } from "./allowed-methods.ts";
 import { createErrorAnswer, dialectOf, type Dialect } from "./answer-refusal.ts";
@@ -162,7 +163,10 @@ function createTlsServer(context: AuthorityContext, credential: ServerCredential
   server.timeout = context.limits.silenceMs;
   server.on("secureConnection", notePeerCertificate);
   server.on("tlsClientError", (error, socket) => {
-    context.log.debug({ remote: socket.remoteAddress, error: error.message }, "tls handshake failed");
+    context.log.debug(
+      { remote: socket.remoteAddress && plainAddress(socket.remoteAddress), error: error.message },
+      "tls handshake failed",
+    );
     socket.destroy();
   });
   server.on("clientError", (error: Error & { code?: string }, socket) => {

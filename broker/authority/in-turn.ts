@@ -30,7 +30,7 @@ export function createInTurn(): InTurn {
 
 /**
  * Answers when the work is done, and with what it threw where it failed. A handler that is async and gives its reply back does
- * the same, and costs a tenth of a question. `failed` is called before that answer.
+ * the same, and costs a tenth of a question; so `answer` gives nothing back. `failed` is called before that answer.
  */
 export function answerLater<T>(
   reply: FastifyReply,

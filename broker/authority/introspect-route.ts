@@ -14,6 +14,7 @@ import type { AuthorityContext } from "./context.ts";
 import { answerLater, createInTurn } from "./in-turn.ts";
 import { introspect, type Finding } from "./introspect.ts";
 import { readPresentedToken } from "./presented-token.ts";
+import { addressOf } from "./refusal-audit.ts";
 import { sendJson } from "./send-json.ts";
 import { signAnswer } from "./signed-answer.ts";
 
@@ -59,5 +60,5 @@ function answer(
 function note({ log }: AuthorityContext, { caller, why }: Finding, request: FastifyRequest): void {
   if (why === undefined) return;
   const { reason, id, detail } = why;
-  log.info({ reason, id, detail, caller: nameCaller(caller), remote: request.socket.remoteAddress }, "inactive");
+  log.info({ reason, id, detail, caller: nameCaller(caller), remote: addressOf(request) }, "inactive");
 }

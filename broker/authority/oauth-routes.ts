@@ -33,7 +33,9 @@ export function registerOauthRoutes(scope: FastifyInstance, context: AuthorityCo
       answerLater(
         reply,
         given,
-        (token) => answer(request, reply, token),
+        (token) => {
+          answer(request, reply, token);
+        },
         (error) => {
           if (client === undefined || isOfAsker(error)) return;
           reply.headers(quotaHeaders(context.quota.giveBack(client, context.registry.nowSeconds() * 1000)));

@@ -8,6 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { FastifyRequest } from "fastify";
 import { readAssertion } from "../../shared/assertion.ts";
 import { isCallerName } from "../../shared/names.ts";
+import { plainAddress } from "../../shared/network.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { recordRefusal, type Refused } from "../registry/refusals.ts";
 import { principalOf } from "./access.ts";
@@ -61,7 +62,7 @@ export function auditRefusal(
   const principal = principalOf(request);
   const isKnown = principal !== undefined && principal.kind !== "stranger";
   const path = pathOf(request);
-  const address = request.socket.remoteAddress;
+  const address = addressOf(request);
   const refused: Refused = {
     event: (tokenPaths as readonly string[]).includes(path) ? "token.refused" : "request.refused",
     refusal,
@@ -85,6 +86,11 @@ export function auditRefusal(
 export function pathOf(request: FastifyRequest): string {
   const parts = request.url.split("?", 1)[0]!.slice(0, longestText).split("/");
   return parts.map((part) => (part.length > longestPart ? `${part.slice(0, 8)}…` : part)).join("/");
+}
+
+/** Where a request comes from, as it is written down. */
+export function addressOf({ socket }: FastifyRequest): string | undefined {
+  return socket.remoteAddress && plainAddress(socket.remoteAddress);
 }
 
 function projectOf(request: FastifyRequest): string | undefined {

@@ -47,9 +47,16 @@ const parameters = Object.keys(tokenRequestSchema.shape);
 export function readTokenRequest(body: OauthBody | undefined): TokenRequest {
   if (body === undefined) return refuse("request.malformed", "no body");
   if (body.wire === "cbor") {
-    const { reqCnf, clientAssertion, wantsProfile, ...rest } = readAceRequest(body.bytes);
-    const both = { requestedKey: reqCnf, assertion: clientAssertion };
-    return { wire: "cbor", wantsProfile: wantsProfile === true, ...both, ...rest };
+    const { audience, scope, reqCnf, wantsProfile, clientId, clientAssertion } = readAceRequest(body.bytes);
+    return {
+      wire: "cbor",
+      audience,
+      scope,
+      requestedKey: reqCnf,
+      wantsProfile: wantsProfile === true,
+      clientId,
+      assertion: clientAssertion,
+    };
   }
   const read = tokenRequestSchema.safeParse(body.wire === "json" ? body.value : toObject(body.fields));
   if (!read.success) {

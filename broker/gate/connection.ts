@@ -9,6 +9,7 @@ import type { IncomingMessage } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { plainAddress } from "../../shared/network.ts";
 
 /** The members of a broker's client that the gate reads and calls. */
 export interface Connection {
@@ -74,7 +75,7 @@ export function readPeer(connection: Connection): Peer {
   const isPage = connection.req?.headers.origin !== undefined;
   return {
     tls,
-    address: socket?.remoteAddress ?? "unknown",
+    address: plainAddress(socket?.remoteAddress ?? "unknown"),
     certificate: isPage ? undefined : tls?.getPeerX509Certificate(),
   };
 }

@@ -13,7 +13,7 @@ import type { TLSSocket } from "node:tls";
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { RateLimiterMemory } from "rate-limiter-flexible";
-import { networkOf } from "../../shared/network.ts";
+import { networkOf, plainAddress } from "../../shared/network.ts";
 import type { Reason } from "../../shared/refusal.ts";
 import { openHandshakes } from "./handshakes.ts";
 import { defaultLimits } from "./limits.ts";
@@ -171,7 +171,7 @@ export function openArrivals(options: ArrivalOptions = {}): Arrivals {
       });
       // after a failed handshake node emits this event and leaves the socket to us
       server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-        log.debug({ err: error, address: socket.remoteAddress }, "handshake failed");
+        log.debug({ err: error, address: plainAddress(socket.remoteAddress ?? "unknown") }, "handshake failed");
         socket.destroy();
       });
     },

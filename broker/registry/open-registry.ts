@@ -1,6 +1,7 @@
 /**
  * Opens the registry: the file, its transactions, and the first telling of everything a gate must know.
  */
+import { sayDamaged } from "../sqlite/database.ts";
 import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
 import { sealAudit } from "./audit.ts";
@@ -48,7 +49,7 @@ export function openRegistry(options: RegistryOptions): Registry {
     tellAuthorities(registry);
   } catch (error) {
     db.close();
-    throw error;
+    throw sayDamaged(error, options.file);
   }
   return registry;
 }

@@ -7,7 +7,7 @@
  */
 import { chmodSync, closeSync, openSync } from "node:fs";
 import type BetterSqlite3 from "better-sqlite3";
-import { refuse } from "../../shared/refusal.ts";
+import { Refusal, refuse } from "../../shared/refusal.ts";
 import { Sqlite } from "./sqlite.ts";
 
 /** An open SQLite file. */
@@ -40,9 +40,16 @@ export function openFile(file: string, schema: Schema): Database {
     migrate(db, file, schema);
   } catch (error) {
     db.close();
-    throw error;
+    throw sayDamaged(error, file);
   }
   return db;
+}
+
+/** What SQLite says of a file that is not whole, as a refusal of the file; any other error as it is. */
+export function sayDamaged(error: unknown, file: string): unknown {
+  const { code } = error as { code?: unknown };
+  const isDamaged = typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB)/.test(code);
+  return isDamaged ? new Refusal("registry.invalid", `${file} is damaged; put back a copy of it`) : error;
 }
 
 /** The statement for this text, prepared once for each database; `pluck()` on it holds for all who use the text. */

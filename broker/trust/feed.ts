@@ -168,7 +168,8 @@ class Follower implements Feed {
     }
     if (before !== null && cursor === null && !more)
       return this.#restart("restored", "the list of the authority begins");
-    if ((cursor === null && more) || !this.#isGapless(before, cursor, patches)) return this.#restart("plain", "updates of the list are lost");
+    if ((cursor === null && more) || !this.#isGapless(before, cursor, patches))
+      return this.#restart("plain", "updates of the list are lost");
     this.#copy.takeUpdates(patches, cursor, told);
     this.#restarts = 0;
     return patches.length > 0 || part.entries.length > 0;

@@ -57,13 +57,13 @@ describe("a refusal is a row", () => {
       },
     ],
     [
-      "the same with Basic, and of no project where there is no such client",
+      "the same with Basic, also where the project has no such client",
       "/get-access-token?client_secret=hidden",
       () => ({ type: form, body: "grant_type=client_credentials", headers: basic("plant.nobody", "x") }),
       {
         event: "token.refused",
         actor: "stranger",
-        project: undefined,
+        project: "plant",
         reason: "client.unknown",
         facts: { claimed: "plant.nobody", path: "/get-access-token" },
       },
@@ -120,6 +120,12 @@ describe("a refusal is a row", () => {
       "/v1/projects",
       () => ({ type: "application/json", body: "{}", headers: ADMIN }),
       { actor: "admin", project: undefined, reason: "registry.invalid", facts: { method: "POST" } },
+    ],
+    [
+      "of who claims a project that is not there, and not of that project",
+      "/token",
+      () => ({ type: form, body: "grant_type=client_credentials", headers: basic("nowhere.nobody", "x") }),
+      { actor: "stranger", project: undefined, reason: "client.unknown", facts: { claimed: "nowhere.nobody" } },
     ],
     [
       "of a project that is not there, and not of that project",

@@ -191,7 +191,7 @@ describe("the change is worked out", () => {
       "a token for an api that wants it bound",
       "request.unbound",
       { ...pi, ...facts({ audience: "farm.web" }) },
-      "bind it to a key: token get with --dpop-key, which an api of kind mqtt does not take, with --cert and --key-file, or with the --key-file of a client whose key is registered; or create the api with --bearer",
+      "bind it to a key: token get with --dpop-key (for an api of kind http), with --cert and --key-file, or with a registered --key-file; or create the api with --bearer",
       undefined,
     ],
     ...(["api-key.unknown", "api-key.expired", "api-key.revoked"] as const).map(

@@ -250,7 +250,7 @@ describe("over HTTP", () => {
     };
     const says = (left: number): string => `"client";r=${left};t=60`;
     const { db } = at.registry;
-    db.pragma(`max_page_count = ${db.pragma("page_count", { simple: true })}`);
+    db.pragma(`max_page_count = ${db.pragma("page_count", { simple: true }) as number}`);
     let left = 1000;
     let answer = await ask();
     while (answer[0] === 200 && left > 0) {

@@ -256,7 +256,7 @@ describe("whether an address has an account", () => {
     served.r.db.pragma("query_only = ON");
     await served.settle();
     served.r.db.pragma("query_only = OFF");
-    const [line] = served.lines.filter(({ msg }) => msg === "failed");
+    const line = served.lines.find(({ msg }) => msg === "failed");
     expect(line).toMatchObject({ reason: "storage.failed", method: "POST", path: "/v1/developers", level: 50 });
     expect(line).not.toHaveProperty("err");
     expect(JSON.stringify(served.lines)).not.toContain(email);

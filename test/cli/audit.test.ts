@@ -52,6 +52,13 @@ describe("the list", () => {
     });
   });
 
+  it("has the facts in one form, of all and of one project", async () => {
+    const [all] = await place.json("audit list");
+    const [own] = await place.json("audit list --project acme");
+    expect(all).toMatchObject(own);
+    expect(all.facts).toMatchObject({ method: "POST", address: "127.0.0.1" });
+  });
+
   it.each(["0", "x", "10000"])("takes no limit of %s", async (limit) => {
     expect(await place.run(`audit list --limit ${limit}`)).toEqual({
       stdout: "",
@@ -62,7 +69,12 @@ describe("the list", () => {
 
   it("of all is for the holder of the admin key, and of a project for who is in it", async () => {
     await dev.join();
-    expect(await dev.run("audit list")).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/not authorized/) });
+    for (const line of ["audit list", "token revoke abc", "cert revoke 0a", "cert list", "invitation list"]) {
+      expect(await dev.run(line)).toMatchObject({
+        exitCode: 1,
+        stderr: expect.stringMatching(/: not authorized.* \(id [\w-]{12}\); of a project: --project\n$/),
+      });
+    }
     expect(await dev.run("audit list --project acme")).toMatchObject({
       stderr: expect.stringMatching(/no project acme/),
     });

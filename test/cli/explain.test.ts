@@ -48,7 +48,7 @@ change    role reader, which acme.job has, lacks write: add it
 command   postern role update reader --project acme --scope read --scope write
 method    POST
 path      /token
-address   .*127.0.0.1
+address   127.0.0.1
 detail    nothing allowed on acme.web
 audience  acme.web
 asked     write
@@ -108,6 +108,20 @@ $`,
       facts: { claimed: "none.none" },
       command: "postern client create none --project none --kind <device|service|app>",
     });
+  });
+
+  it("of who misspells a client or an api of a project is explained to those who keep the project", async () => {
+    for (const line of [
+      "token get --client acme.ghost --audience acme.web --secret y",
+      "token verify x --api nope --project acme --secret y",
+    ]) {
+      const [, id] = /\(id ([\w-]{12})\)/.exec((await dev.run(line)).stderr) ?? [];
+      expect(await explain(id!)).toMatchObject({
+        actor: "stranger",
+        project: "acme",
+        reason: expect.stringMatching(/^(client|resource-server)\.unknown$/),
+      });
+    }
   });
 
   it("leaves no secret in the log", async () => {

@@ -3,10 +3,11 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openAdminClient, readDataDir } from "../../cli/admin-client.ts";
+import { openAdminClient, readDataDir, readPlace } from "../../cli/admin-client.ts";
+import { askToken, type ClientProof } from "../../cli/ask-token.ts";
 import { jwkThumbprint, readPublicKey, toJwk } from "../../shared/cose-key.ts";
 import { fromBase64url } from "../../shared/base64url.ts";
-import { generatePrivateKey } from "../../shared/es256.ts";
+import { createSigner, generatePrivateKey } from "../../shared/es256.ts";
 import { openInstallation, type Installation } from "./installation.ts";
 import { postern, posternJson, type Json } from "./transcript.ts";
 
@@ -135,6 +136,21 @@ describe("postern token get", () => {
     expect(stderr).toMatch(/^postern: token get: .*\n$/);
     expect(stderr.slice("postern: token get: ".length, -1)).toMatch(why);
     expect(stderr).not.toContain(secret);
+  });
+
+  it.each([
+    [600, "cwt", /; the clock here is (599|600|601) s ahead of that of the authority$/],
+    [-600, "jwt", /; the clock here is (599|600|601) s behind that of the authority$/],
+    [0, "jwt", /\(id [\w-]{12}\)$/],
+  ] as const)("with a clock that is %d s off, which signs what is refused, %s: says so", async (off, format, why) => {
+    const { url, issuer, ca } = readPlace(installation.dataDir);
+    const wish = { url: url!, issuer: issuer!, ca, clientId: "acme.web", audience: "acme.open", scope: undefined };
+    const nowSeconds = Math.floor(Date.now() / 1000) + off;
+    // a key that is not the client's, where nothing is wrong with the clock
+    const signer = createSigner("", off === 0 ? keys.other : keys.client);
+    const asked = (proof: ClientProof) => askToken({ ...wish, nowSeconds, format, dpop: undefined, proof });
+    await expect(asked({ kind: "key", signer })).rejects.toThrow(why);
+    await expect(asked({ kind: "secret", secret: "wrong" })).rejects.toThrow(/\(id [\w-]{12}\)$/);
   });
 
   it.each([

@@ -121,11 +121,33 @@ it("refuses a folder and a port that are in use, in one line", async () => {
   const { issuer } = JSON.parse(await running.firstLine());
   const second = up("--log-level", "silent");
   expect(await second.exited).toBe(1);
-  expect([second.stdout, second.stderr]).toEqual([[], [expect.stringMatching(/^postern: up: .* in use/)]]);
+  expect([second.stdout, second.stderr]).toEqual([
+    [],
+    [`postern: up: ${join(dir, "data")} is in use by another process`],
+  ]);
   const { port } = new URL(issuer);
   const third = up("--log-level", "silent", "--data", join(dir, "other"), "--http-port", port);
   expect(await third.exited).toBe(1);
   expect([third.stdout, third.stderr]).toEqual([[], [`postern: up: port ${port} is in use`]]);
   running.child.kill("SIGTERM");
   expect(await running.exited).toBe(0);
+});
+
+it.each<[string, (bytes: Buffer) => Buffer]>([
+  ["overwritten in its middle", (bytes) => bytes.fill(0xa5, 4096)],
+  ["cut short", (bytes) => bytes.subarray(0, 9_000)],
+  ["overwritten at its head", (bytes) => bytes.fill(0xa5, 0, 100)],
+])("refuses a database that was %s, in one line", async (_, damage) => {
+  const running = up("--json", "--log-level", "silent");
+  await running.firstLine();
+  running.child.kill("SIGTERM");
+  expect(await running.exited).toBe(0);
+  const file = join(dir, "data", "postern.db");
+  writeFileSync(file, damage(readFileSync(file)));
+  const again = up("--log-level", "silent");
+  expect(await again.exited).toBe(1);
+  expect([again.stdout, again.stderr]).toEqual([
+    [],
+    [expect.stringMatching(/^postern: up: \S+postern\.db (is damaged; put back a copy of it|is not a database)$/)],
+  ]);
 });

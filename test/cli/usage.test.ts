@@ -111,7 +111,10 @@ describe("what failed is one line and exit code 1", () => {
       "agent publish a/b --dir /nowhere",
       "postern: agent publish: no enrolled agent in /nowhere; run postern agent enrol with a ticket",
     ],
-    ["token inspect abc", expect.stringMatching(/^postern: token inspect: .*(cbor|token|cose)\.[a-z-]+\)?\n$/)],
+    [
+      "token inspect abc",
+      expect.stringMatching(/^postern: token inspect: this is no token \((cbor|token|cose)\.[a-z-]+\)\n$/),
+    ],
     ["up --config /nowhere.toml", "postern: up: /nowhere.toml cannot be read (ENOENT)"],
   ])("postern %s", async (line, stderr) => {
     expect(await postern(line.split(" "))).toEqual({
@@ -134,6 +137,19 @@ describe("help is exit code 0", () => {
   ])("postern %s", async (line, first) => {
     const { stdout, stderr, exitCode } = await postern(line.split(" "));
     expect({ first: stdout.split("\n")[0], stderr, exitCode }).toEqual({ first, stderr: "", exitCode: 0 });
+  });
+
+  it("of a verb has its own options and those of all commands, not those of its noun", async () => {
+    const { stdout } = await postern(["broker", "list", "--help"]);
+    expect([...stdout.matchAll(/^ {2}(?:-h, )?--(\w+)/gm)].map(([, name]) => name)).toEqual([
+      "help",
+      "json",
+      "data",
+      "url",
+      "key",
+      "ca",
+    ]);
+    expect((await postern(["broker", "--help"])).stdout).toMatch(/--bind .*--json/s);
   });
 
   it("names every noun", async () => {

@@ -12,7 +12,7 @@ import type { Arrivals } from "../../broker/mqtt/arrivals.ts";
 import { openHandshakes } from "../../broker/mqtt/handshakes.ts";
 import type { WireLimits } from "../../broker/mqtt/limits.ts";
 import { openRefusalLines } from "../../broker/mqtt/refusal-lines.ts";
-import { networkOf } from "../../shared/network.ts";
+import { networkOf, plainAddress } from "../../shared/network.ts";
 import { makeAuthority } from "../gate/certificates.ts";
 import type { Identity, TestAuthority } from "../gate/certificates.ts";
 
@@ -405,6 +405,17 @@ describe("the network of an address", () => {
     ["local", "local"],
   ])("%s is %s", (address, network) => {
     expect(networkOf(address)).toBe(network);
+  });
+
+  it.each([
+    ["::ffff:192.0.2.7", "192.0.2.7"],
+    ["::FFFF:127.0.0.1", "127.0.0.1"],
+    ["192.0.2.7", "192.0.2.7"],
+    ["::1", "::1"],
+    ["64:ff9b::192.0.2.7", "64:ff9b::192.0.2.7"],
+    ["unknown", "unknown"],
+  ])("%s is written down as %s", (address, plain) => {
+    expect(plainAddress(address)).toBe(plain);
   });
 });
 

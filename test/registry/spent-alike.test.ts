@@ -6,9 +6,8 @@ import { NOW, openFarm, refusal } from "./fixture.ts";
 
 vi.mock("node:crypto", async (load) => {
   const crypto = await load<typeof import("node:crypto")>();
-  const hash = vi.fn((...asked: Parameters<typeof crypto.hash>) =>
-    typeof asked[1] === "string" && asked[1].includes("\nalike") ? "80000001".repeat(8) : crypto.hash(...asked),
-  );
+  const hash = (...asked: Parameters<typeof crypto.hash>): ReturnType<typeof crypto.hash> =>
+    typeof asked[1] === "string" && asked[1].includes("\nalike") ? "80000001".repeat(8) : crypto.hash(...asked);
   return { ...crypto, default: crypto, hash };
 });
 
