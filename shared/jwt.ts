@@ -6,6 +6,7 @@
  * is not UTF-8.
  */
 import { isUtf8 } from "node:buffer";
+import { decodeProtectedHeader } from "jose";
 import { fromBase64url, toBase64url } from "./base64url.ts";
 import { toJwtClaims, type Claims } from "./claims.ts";
 import type { PublicJwk, PublicKey } from "./cose-key.ts";
@@ -22,6 +23,10 @@ export interface Jwt {
   readonly signed: Uint8Array;
   readonly signature: Uint8Array;
 }
+
+const headers = new Map<string, Readonly<Record<string, unknown>>>();
+const headersKept = 1024;
+const longestHeaderKept = 512;
 
 /** Signs a payload in compact form. `type` is the `typ` header, for example `at+jwt`; `jwk` names the key in place of a kid. */
 export function signJwt(payload: Record<string, unknown>, type: string, signer: Signer, jwk?: PublicJwk): string {
@@ -42,9 +47,8 @@ export function readJwt(text: string): Jwt {
   const payloadEnd = text.indexOf(".", headerEnd + 1);
   if (payloadEnd < 0 || text.includes(".", payloadEnd + 1)) return refuse("token.malformed", "a JWT has three parts");
   const signature = fromBase64url(text.slice(payloadEnd + 1));
-  const protectedHeader = fromBase64url(text.slice(0, headerEnd));
   const payload = toObject(fromBase64url(text.slice(headerEnd + 1, payloadEnd)));
-  const { alg, crit, kid, typ, jwk } = toObject(protectedHeader);
+  const { alg, crit, kid, typ, jwk } = readHeader(text.slice(0, headerEnd));
   if (alg !== "ES256") return refuse("token.algorithm", "not ES256");
   if (crit !== undefined) return refuse("token.malformed", "crit is not understood");
   if (kid !== undefined && typeof kid !== "string") return refuse("token.malformed", "kid is not text");
@@ -57,7 +61,24 @@ export function isSignedBy(jwt: Jwt, key: PublicKey): boolean {
   return verifyEs256(key, jwt.signed, jwt.signature);
 }
 
-/** Header or payload. Of two members of one name the last counts (RFC 7515, section 4; RFC 7519, section 4). */
+/** Headers are few and come again and again: those of one key are all the same. */
+function readHeader(part: string): Readonly<Record<string, unknown>> {
+  const known = headers.get(part);
+  if (known !== undefined) return known;
+  if (!isUtf8(fromBase64url(part))) return refuse("token.malformed", "the header is not UTF-8");
+  let header: Readonly<Record<string, unknown>>;
+  try {
+    header = Object.freeze(decodeProtectedHeader({ protected: part }));
+  } catch {
+    return refuse("token.malformed", "the header is not a JSON object");
+  }
+  if (part.length > longestHeaderKept) return header;
+  if (headers.size >= headersKept) headers.delete(headers.keys().next().value!);
+  headers.set(part, header);
+  return header;
+}
+
+/** The payload. Of two members of one name the last counts (RFC 7515, section 4; RFC 7519, section 4). */
 function toObject(json: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
@@ -68,7 +89,7 @@ function toObject(json: Uint8Array): Record<string, unknown> {
     // no JSON at all is no object either
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  return refuse("token.malformed", "header or payload is not a JSON object");
+  return refuse("token.malformed", "the payload is not a JSON object");
 }
 
 function toPart(value: Record<string, unknown>): string {
