@@ -3,11 +3,11 @@
  */
 import type { Logger } from "pino";
 import type { AccountSettings, Registration } from "./authority/context.ts";
-import { openMail } from "./authority/mail.ts";
-import { readMailAddress, readSmtpServer } from "./authority/mail-settings.ts";
+import { openMail } from "./authority/accounts/mail.ts";
+import { readMailAddress, readSmtpServer } from "./authority/accounts/mail-settings.ts";
 import type { Opened } from "./opened.ts";
 
-export { readMailAddress, readSmtpServer } from "./authority/mail-settings.ts";
+export { readMailAddress, readSmtpServer } from "./authority/accounts/mail-settings.ts";
 
 /** Who may register as a developer, and how codes reach them. */
 export interface PosternAccounts {

@@ -35,7 +35,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   jose: ["shared/jwt.ts"],
   mqtt: ["agent"],
   "mqtt-packet": ["broker/mqtt"],
-  nodemailer: ["broker/authority/mail.ts"],
+  nodemailer: ["broker/authority/accounts/mail.ts"],
   pino: ["broker", "cli"],
   "prom-client": ["broker/metrics.ts"],
   "rate-limiter-flexible": ["broker/gate", "broker/mqtt"],

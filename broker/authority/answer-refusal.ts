@@ -10,13 +10,13 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { ACE_CBOR, encodeTokenError } from "../../shared/ace.ts";
 import { meaningOf, Refusal, type Meaning, type Reason } from "../../shared/refusal.ts";
 import { encodeTrlProblem, PROBLEM_CBOR } from "../../shared/trl.ts";
-import { principalOf } from "./access.ts";
+import { principalOf } from "./v1/access.ts";
 import { BASIC_CHALLENGE } from "./basic.ts";
 import { trlPath, type AuthorityContext } from "./context.ts";
-import { quotaHeaders, TooMany } from "./quota.ts";
-import { InvalidFields, type FieldError } from "./registry-fields.ts";
+import { quotaHeaders, TooMany } from "./oauth/quota.ts";
+import { InvalidFields, type FieldError } from "./v1/registry-fields.ts";
 import { addressOf, auditRefusal, pathOf } from "./refusal-audit.ts";
-import { TrlRefusal } from "./trl-query.ts";
+import { TrlRefusal } from "./trl/trl-query.ts";
 
 /** The error languages; `v1-client` is `/v1` for callers who are not the admin. */
 export type Dialect = "oauth" | "v1" | "v1-client" | "est" | "trl";

@@ -5,8 +5,8 @@ import type { Logger } from "pino";
 import { setOwnAuthority } from "../registry/device-authorities.ts";
 import type { Registry } from "../registry/registry.ts";
 import { ensureSigningKey } from "../registry/signing-keys.ts";
-import { createAuthFailures } from "./auth-failures.ts";
-import type { CertificateAuthority, ServerCredential } from "./certificates.ts";
+import { createAuthFailures } from "./oauth/auth-failures.ts";
+import type { CertificateAuthority, ServerCredential } from "./certificates/certificates.ts";
 import {
   defaultLimits,
   type AccountSettings,
@@ -16,9 +16,9 @@ import {
   type ReadMetrics,
 } from "./context.ts";
 import { openHttpServer } from "./http.ts";
-import { startListWork } from "./list-work.ts";
-import { writeToLog } from "./mail.ts";
-import { createQuota } from "./quota.ts";
+import { startListWork } from "./certificates/list-work.ts";
+import { writeToLog } from "./accounts/mail.ts";
+import { createQuota } from "./oauth/quota.ts";
 
 /** What an authority is made of and where it listens. */
 export interface AuthorityOptions {

@@ -3,9 +3,9 @@
  */
 import type { Logger } from "pino";
 import type { Registry } from "../registry/registry.ts";
-import type { AuthFailures } from "./auth-failures.ts";
-import type { CertificateAuthority } from "./certificates.ts";
-import type { Quota } from "./quota.ts";
+import type { AuthFailures } from "./oauth/auth-failures.ts";
+import type { CertificateAuthority } from "./certificates/certificates.ts";
+import type { Quota } from "./oauth/quota.ts";
 
 /** What a scrape gives: a text and what it is. */
 export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string }>;

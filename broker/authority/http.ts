@@ -15,21 +15,21 @@ import { refuse } from "../../shared/refusal.ts";
 import { noteRoutes } from "./allowed-methods.ts";
 import { createErrorAnswer, dialectOf, type Dialect } from "./answer-refusal.ts";
 import { takeJsonBodies, takeNoBodies, takeOauthBodies, takePkcs10Bodies } from "./body.ts";
-import type { ServerCredential } from "./certificates.ts";
+import type { ServerCredential } from "./certificates/certificates.ts";
 import type { AuthorityContext } from "./context.ts";
-import { registerCrlRoute } from "./crl-route.ts";
-import { registerDiscoveryRoutes } from "./discovery-routes.ts";
-import { registerEstRoutes } from "./est-routes.ts";
-import { registerIntrospectRoute } from "./introspect-route.ts";
-import { registerOauthRoutes } from "./oauth-routes.ts";
+import { registerCrlRoute } from "./certificates/crl-route.ts";
+import { registerDiscoveryRoutes } from "./oauth/discovery-routes.ts";
+import { registerEstRoutes } from "./certificates/est-routes.ts";
+import { registerIntrospectRoute } from "./oauth/introspect-route.ts";
+import { registerOauthRoutes } from "./oauth/oauth-routes.ts";
 import { registerMetricsRoute } from "./metrics-route.ts";
 import { refuseSecondAuthorization } from "./one-authorization.ts";
 import { notePeerCertificate } from "./peer-certificate.ts";
-import { registerRegistryRoutes } from "./registry-routes.ts";
-import { registerRevokeRoute } from "./revoke-route.ts";
-import { registerSelfRoute } from "./self-route.ts";
-import { registerTrlRoute } from "./trl-route.ts";
-import { openWaitingRooms, type WaitingRooms } from "./waiting-room.ts";
+import { registerRegistryRoutes } from "./v1/registry-routes.ts";
+import { registerRevokeRoute } from "./oauth/revoke-route.ts";
+import { registerSelfRoute } from "./oauth/self-route.ts";
+import { registerTrlRoute } from "./trl/trl-route.ts";
+import { openWaitingRooms, type WaitingRooms } from "./trl/waiting-room.ts";
 
 /** The server, made and not yet listening. */
 export interface HttpServer {

@@ -20,14 +20,14 @@ import type { Client } from "../registry/clients.ts";
 import { nextTokenId, recordIssued } from "../registry/issued.ts";
 import { activeSigner } from "../registry/signing-keys.ts";
 import type { OauthBody } from "./body.ts";
-import { chooseBinding, type Binding, type DpopHeader } from "./choose-binding.ts";
-import { assertLive, authenticateClient } from "./client-auth.ts";
-import { apisOf } from "./client-apis.ts";
+import { chooseBinding, type Binding, type DpopHeader } from "./oauth/choose-binding.ts";
+import { assertLive, authenticateClient } from "./oauth/client-auth.ts";
+import { apisOf } from "./oauth/client-apis.ts";
 import type { AuthorityContext } from "./context.ts";
-import { grantScope } from "./grant-scope.ts";
-import type { QuotaState } from "./quota.ts";
-import { noteRefusedToken } from "./refused-token.ts";
-import { readTokenRequest } from "./token-request.ts";
+import { grantScope } from "./oauth/grant-scope.ts";
+import type { QuotaState } from "./oauth/quota.ts";
+import { noteRefusedToken } from "./oauth/refused-token.ts";
+import { readTokenRequest } from "./oauth/token-request.ts";
 
 /** A request as it came in. */
 export interface TokenQuestion {

@@ -13,7 +13,7 @@ import {
   type DeviceCertificate,
 } from "../../shared/device-certificate.ts";
 import { refuse } from "../../shared/refusal.ts";
-import type { CertificateAuthority } from "./certificates.ts";
+import type { CertificateAuthority } from "./certificates/certificates.ts";
 
 const presented = new WeakMap<TLSSocket, X509Certificate>();
 const verified = new WeakMap<TLSSocket, DeviceCertificate>();

@@ -11,12 +11,12 @@ import { isCallerName } from "../../shared/names.ts";
 import { plainAddress } from "../../shared/network.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { recordRefusal, type Refused } from "../registry/refusals.ts";
-import { principalOf } from "./access.ts";
+import { principalOf } from "./v1/access.ts";
 import { readBasic } from "./basic.ts";
 import { readFormText, type OauthBody } from "./body.ts";
 import { tokenPaths, type AuthorityContext } from "./context.ts";
 import { presentedCertificate } from "./peer-certificate.ts";
-import { readTokenRequest } from "./token-request.ts";
+import { readTokenRequest } from "./oauth/token-request.ts";
 
 /** What is known of a refusal where it happens. */
 export interface RefusalNote {

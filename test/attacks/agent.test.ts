@@ -12,7 +12,7 @@ import { BasicConstraintsExtension, X509CertificateGenerator } from "@peculiar/x
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { enrol } from "../../agent/enrol.ts";
 import { readIdentity } from "../../agent/state.ts";
-import { certsOnly } from "../../broker/authority/certs-only.ts";
+import { certsOnly } from "../../broker/authority/certificates/certs-only.ts";
 import { createTicket } from "../../broker/registry/tickets.ts";
 import { route } from "../../cli/admin-client.ts";
 import { formatTicket } from "../../shared/ticket.ts";

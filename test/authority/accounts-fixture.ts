@@ -15,7 +15,7 @@ import {
   type Mail,
   type Registration,
 } from "../../broker/authority/context.ts";
-import { registerRegistryRoutes } from "../../broker/authority/registry-routes.ts";
+import { registerRegistryRoutes } from "../../broker/authority/v1/registry-routes.ts";
 import { createApiKey, type NewApiKey } from "../../broker/registry/api-keys.ts";
 import { addConfirmed, type Developer } from "../../broker/registry/developers.ts";
 import { createLogin } from "../../broker/registry/logins.ts";

@@ -1,6 +1,6 @@
 /** `/v1/brokers`: what an administrator does with brokers elsewhere and their tickets. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toPem } from "../../broker/authority/x509.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { parseTicket } from "../../shared/ticket.ts";
 import { base64, basic, ISSUER, makeCsr, makeKey, openFixture, type Answer, type Fixture } from "./fixture.ts";
 

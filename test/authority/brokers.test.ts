@@ -2,7 +2,7 @@
 import { X509Certificate, type KeyObject } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { readCertsOnly } from "../../agent/certificate-request.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { createBrokerTicket, getBrokerTicket, revokeBrokerTicket } from "../../broker/registry/broker-tickets.ts";
 import { deleteBroker, getBroker } from "../../broker/registry/brokers.ts";
 import { findCertificate, listCertificates } from "../../broker/registry/certificates.ts";

@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openCertificateAuthority, serverNames } from "../../broker/authority/certificates.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import { openCertificateAuthority, serverNames } from "../../broker/authority/certificates/certificates.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { readDeviceCertificate } from "../../shared/device-certificate.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { testWith } from "../peers.ts";

@@ -3,7 +3,10 @@ import { createPrivateKey, sign, X509Certificate, type KeyObject } from "node:cr
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openCertificateAuthority, type CertificateAuthority } from "../../broker/authority/certificates.ts";
+import {
+  openCertificateAuthority,
+  type CertificateAuthority,
+} from "../../broker/authority/certificates/certificates.ts";
 import { Refusal } from "../../shared/refusal.ts";
 import { bitString, commonName, der, integer, oids, sequence } from "./der.ts";
 

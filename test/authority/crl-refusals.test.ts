@@ -2,7 +2,7 @@
 import { sign } from "node:crypto";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { readCrl, readCrlText } from "../../broker/authority/crl-reader.ts";
+import { readCrl, readCrlText } from "../../broker/authority/certificates/crl-reader.ts";
 import type { RevocationList } from "../../broker/registry/revocation-lists.ts";
 import { bitString, commonName, der, integer, sequence } from "./der.ts";
 import { makeKey } from "./fixture.ts";

@@ -2,8 +2,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readCertificationRequest } from "../../broker/authority/csr.ts";
-import { spki } from "../../broker/authority/x509.ts";
+import { readCertificationRequest } from "../../broker/authority/certificates/csr.ts";
+import { spki } from "../../broker/authority/certificates/x509.ts";
 import { Refusal, type Reason } from "../../shared/refusal.ts";
 import { bitString, commonName, der, integer, oids, readElements, sequence } from "./der.ts";
 import { base64, makeCsr, makeKey } from "./fixture.ts";

@@ -1,8 +1,8 @@
 /** Authorities elsewhere over HTTP: `/v1/device-authorities` and the lists that are put there. */
 import { request } from "node:https";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { encodeCrlEntries, issueCrl } from "../../broker/authority/crl.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import { encodeCrlEntries, issueCrl } from "../../broker/authority/certificates/crl.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { listDeviceAuthorities, removeDeviceAuthority } from "../../broker/registry/device-authorities.ts";
 import { nameAuthority } from "../../shared/device-certificate.ts";
 import { makeAuthority, type OpenAuthority } from "./crl-maker.ts";

@@ -12,7 +12,7 @@ import * as openid from "openid-client";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startAuthority, type Authority } from "../../broker/authority/authority.ts";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { createClient } from "../../broker/registry/clients.ts";
 import { openRegistry } from "../../broker/registry/open-registry.ts";

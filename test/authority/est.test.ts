@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { spki, toPem } from "../../broker/authority/x509.ts";
+import { spki, toPem } from "../../broker/authority/certificates/x509.ts";
 import { listAudit } from "../../broker/registry/audit.ts";
 import { findCertificate, listCertificates } from "../../broker/registry/certificates.ts";
 import { createClient, deleteClient, setClientEnabled, type Client } from "../../broker/registry/clients.ts";

@@ -1,8 +1,8 @@
 /** What a refusal meant: every reason has its check and its change, and what is worked out from the registry is right. */
 import { describe, expect, it } from "vitest";
-import { quote } from "../../broker/authority/explain-case.ts";
-import { explanations, type Row } from "../../broker/authority/explain-table.ts";
-import { explainRefusal } from "../../broker/authority/explain.ts";
+import { quote } from "../../broker/authority/v1/explain-case.ts";
+import { explanations, type Row } from "../../broker/authority/v1/explain-table.ts";
+import { explainRefusal } from "../../broker/authority/v1/explain.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { findRefusal } from "../../broker/registry/audit.ts";
 import { createClient } from "../../broker/registry/clients.ts";

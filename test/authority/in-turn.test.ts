@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { createInTurn } from "../../broker/authority/in-turn.ts";
+import { createInTurn } from "../../broker/authority/oauth/in-turn.ts";
 
 it("work of one turn is done in its order and in one go, and what fails fails alone", async () => {
   const inTurn = createInTurn();

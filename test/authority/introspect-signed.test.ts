@@ -1,7 +1,7 @@
 /** Signed answers of introspection (RFC 9701), and which Accept header asks for one. */
 import { createLocalJWKSet, jwtVerify, type JSONWebKeySet } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { isWanted } from "../../broker/authority/accept.ts";
+import { isWanted } from "../../broker/authority/oauth/accept.ts";
 import { ACE_CBOR } from "../../shared/ace.ts";
 import { encodeIntrospectionRequest, INTROSPECTION_JWT, readIntrospection } from "../../shared/introspection.ts";
 import { verifyToken } from "../../shared/token.ts";

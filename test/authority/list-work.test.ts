@@ -2,7 +2,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
-import { startListWork } from "../../broker/authority/list-work.ts";
+import { startListWork } from "../../broker/authority/certificates/list-work.ts";
 import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
 import { nextTokenId, recordIssued } from "../../broker/registry/issued.ts";
 import type { Registry } from "../../broker/registry/registry.ts";

@@ -4,9 +4,9 @@ import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { afterEach, expect } from "vitest";
-import { openMail, type Mailer } from "../../broker/authority/mail.ts";
-import type { MailLimits } from "../../broker/authority/mail-queue.ts";
-import { readMailAddress, readSmtpServer, type SmtpServer } from "../../broker/authority/mail-settings.ts";
+import { openMail, type Mailer } from "../../broker/authority/accounts/mail.ts";
+import type { MailLimits } from "../../broker/authority/accounts/mail-queue.ts";
+import { readMailAddress, readSmtpServer, type SmtpServer } from "../../broker/authority/accounts/mail-settings.ts";
 
 export const CODE = "7H3K9QW2XA";
 export const mail = { to: "ada@example.com", subject: "Your code", text: `The code is ${CODE}.\n` };

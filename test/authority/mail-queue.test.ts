@@ -2,8 +2,8 @@
 import { EventEmitter, once } from "node:events";
 import { pino } from "pino";
 import { describe, expect, it, vi } from "vitest";
-import { defaultMailLimits } from "../../broker/authority/mail.ts";
-import { openMailQueue, type MailLimits } from "../../broker/authority/mail-queue.ts";
+import { defaultMailLimits } from "../../broker/authority/accounts/mail.ts";
+import { openMailQueue, type MailLimits } from "../../broker/authority/accounts/mail-queue.ts";
 import { local, mail, messageId, openMailer, openServer } from "./mail-fixture.ts";
 
 describe("the queue", () => {

@@ -1,6 +1,6 @@
 /** Where mails go and who they are from, as operators write it. */
 import { describe, expect, it } from "vitest";
-import { readMailAddress, readSmtpServer, type SmtpServer } from "../../broker/authority/mail-settings.ts";
+import { readMailAddress, readSmtpServer, type SmtpServer } from "../../broker/authority/accounts/mail-settings.ts";
 
 describe("the address of a server", () => {
   it.each<[string, SmtpServer]>([

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { pino } from "pino";
 import type { SMTPServerAddress, SMTPServerOptions } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openCertificateAuthority, type ServerCredential } from "../../broker/authority/certificates.ts";
-import { writeToLog } from "../../broker/authority/mail.ts";
-import { readSmtpServer, type SmtpServer } from "../../broker/authority/mail-settings.ts";
+import { openCertificateAuthority, type ServerCredential } from "../../broker/authority/certificates/certificates.ts";
+import { writeToLog } from "../../broker/authority/accounts/mail.ts";
+import { readSmtpServer, type SmtpServer } from "../../broker/authority/accounts/mail-settings.ts";
 import { CODE, local, mail, messageId, opened, openMailer, openServer } from "./mail-fixture.ts";
 
 let dir: string;

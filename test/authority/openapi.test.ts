@@ -1,6 +1,6 @@
 import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { routes } from "../../broker/authority/registry-table.ts";
+import { routes } from "../../broker/authority/v1/registry-table.ts";
 import { openFixture, type Fixture } from "./fixture.ts";
 
 interface Operation {

@@ -1,8 +1,8 @@
 /** How often somebody may ask, and how often fail to prove who they are. */
 import { afterEach, describe, expect, test } from "vitest";
-import { createAuthFailures, type AuthFailures } from "../../broker/authority/auth-failures.ts";
+import { createAuthFailures, type AuthFailures } from "../../broker/authority/oauth/auth-failures.ts";
 import type { AuthorityLimits } from "../../broker/authority/context.ts";
-import { createQuota, quotaHeaders, TooMany } from "../../broker/authority/quota.ts";
+import { createQuota, quotaHeaders, TooMany } from "../../broker/authority/oauth/quota.ts";
 import { Windows } from "../../broker/authority/windows.ts";
 import { createSecret } from "../../broker/registry/secrets.ts";
 import { encodeTokenRequest, readTokenError } from "../../shared/ace.ts";

@@ -3,8 +3,8 @@
  * then does is for other tests; here it only gets beyond the door.
  */
 import { beforeAll, describe, expect, it } from "vitest";
-import { routes } from "../../broker/authority/registry-table.ts";
-import type { Route } from "../../broker/authority/registry-route.ts";
+import { routes } from "../../broker/authority/v1/registry-table.ts";
+import type { Route } from "../../broker/authority/v1/registry-route.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { allPermissions, permissionsOf, type MemberRole, type Permission } from "../../broker/registry/member-roles.ts";
 import { openAccounts, type Accounts, type Answer, type Person } from "./accounts-fixture.ts";

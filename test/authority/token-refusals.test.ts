@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { listAudit } from "../../broker/registry/audit.ts";
 import { createClient, deleteClient, setClientEnabled } from "../../broker/registry/clients.ts";
-import { mintCertificate, toPem, toSigningKey } from "../../broker/authority/x509.ts";
+import { mintCertificate, toPem, toSigningKey } from "../../broker/authority/certificates/x509.ts";
 import { encodeTokenRequest, readTokenError, type TokenRequest } from "../../shared/ace.ts";
 import { encode, Tag, type Cbor } from "../../shared/cbor.ts";
 import { toCoseKey, toJwk } from "../../shared/cose-key.ts";

@@ -1,7 +1,7 @@
 /** The list of revoked tokens as an api sees it that asks with a credential of its own: what is for its audience. */
 import { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openWaitingRooms } from "../../broker/authority/waiting-room.ts";
+import { openWaitingRooms } from "../../broker/authority/trl/waiting-room.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { createSecret } from "../../broker/registry/secrets.ts";

@@ -3,7 +3,7 @@ import { recordCertificate } from "../../broker/registry/certificates.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { createBrokerTicket } from "../../broker/registry/broker-tickets.ts";
 import { listTokens, type RevokedToken } from "../../broker/registry/revoked-tokens.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { brokerSubject } from "../../shared/names.ts";
 import { decodeTrl, decodeTrlProblem, HASH_BYTES, type TrlAnswer, type TrlProblem } from "../../shared/trl.ts";
 import { furnish, makeDevice, makeKey, openFixture, type Answer, type Device, type Fixture } from "./fixture.ts";

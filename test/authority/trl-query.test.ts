@@ -1,6 +1,6 @@
 /** Queries of the list of revoked tokens, decided without a database and without HTTP. */
 import { describe, expect, test } from "vitest";
-import { queryTrl, TrlRefusal, type TrlParameters } from "../../broker/authority/trl-query.ts";
+import { queryTrl, TrlRefusal, type TrlParameters } from "../../broker/authority/trl/trl-query.ts";
 import type { TrlConstants, UpdateCollection } from "../../broker/registry/trl-updates.ts";
 import { HASH_BYTES, type TrlPatch } from "../../shared/trl.ts";
 import { hasVectors } from "../peers.ts";

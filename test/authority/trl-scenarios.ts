@@ -1,7 +1,12 @@
 /** The step-by-step scenarios of RFC 9770 (appendices C.4 and C.5, and others), played against whatever answers queries. */
 import { createHash } from "node:crypto";
 import { expect } from "vitest";
-import { TrlRefusal, type DiffResult, type FullResult, type TrlParameters } from "../../broker/authority/trl-query.ts";
+import {
+  TrlRefusal,
+  type DiffResult,
+  type FullResult,
+  type TrlParameters,
+} from "../../broker/authority/trl/trl-query.ts";
 import type { TrlConstants } from "../../broker/registry/trl-updates.ts";
 import { HASH_BYTES, trlErrors } from "../../shared/trl.ts";
 import { hasVectors, readVectors } from "../peers.ts";

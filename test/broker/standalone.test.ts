@@ -9,8 +9,11 @@ import { connect as connectMqtt, connectAsync, type MqttClient } from "mqtt";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { startAuthority, type Authority } from "../../broker/authority/authority.ts";
-import { openCertificateAuthority, type CertificateAuthority } from "../../broker/authority/certificates.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import {
+  openCertificateAuthority,
+  type CertificateAuthority,
+} from "../../broker/authority/certificates/certificates.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { keepBroker } from "../../broker/registry/brokers.ts";
 import { recordCertificate } from "../../broker/registry/certificates.ts";
 import { setClientEnabled } from "../../broker/registry/clients.ts";

@@ -2,8 +2,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { encodeCrlEntries, issueCrl } from "../../broker/authority/crl.ts";
-import { toPem } from "../../broker/authority/x509.ts";
+import { encodeCrlEntries, issueCrl } from "../../broker/authority/certificates/crl.ts";
+import { toPem } from "../../broker/authority/certificates/x509.ts";
 import { makeAuthority } from "../authority/crl-maker.ts";
 import { openInstallation, type Installation } from "./installation.ts";
 

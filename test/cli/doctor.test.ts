@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
 import { brokerCheck } from "../../cli/doctor-agent.ts";
 import { generatePrivateKey } from "../../shared/es256.ts";
 import { openPlace, type Person, type Place } from "./people.ts";

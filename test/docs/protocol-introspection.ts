@@ -2,7 +2,7 @@
  * Introspection as docs/protocol.md shows it: about the tokens that the document shows elsewhere, a minute after they were
  * given out.
  */
-import { signAnswer } from "../../broker/authority/signed-answer.ts";
+import { signAnswer } from "../../broker/authority/oauth/signed-answer.ts";
 import {
   encodeIntrospection,
   encodeIntrospectionRequest,

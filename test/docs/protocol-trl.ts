@@ -1,8 +1,8 @@
 /**
  * The list of revoked tokens as docs/protocol.md shows it: with the hashes of the tokens that the document shows elsewhere.
  */
-import { MAX_WAIT_SECONDS } from "../../broker/authority/prefer.ts";
-import { waitingLimits } from "../../broker/authority/waiting-room.ts";
+import { MAX_WAIT_SECONDS } from "../../broker/authority/trl/prefer.ts";
+import { waitingLimits } from "../../broker/authority/trl/waiting-room.ts";
 import { trlConstants } from "../../broker/registry/trl-updates.ts";
 import { tokenHashes } from "../../shared/token.ts";
 import { encodeTrl, encodeTrlProblem, HASH_BYTES, type TrlProblem, type TrustEntry } from "../../shared/trl.ts";

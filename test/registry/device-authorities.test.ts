@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
-import { watchLists } from "../../broker/authority/watch-lists.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
+import { watchLists } from "../../broker/authority/certificates/watch-lists.ts";
 import {
   addDeviceAuthority,
   getDeviceAuthority,

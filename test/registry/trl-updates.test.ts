@@ -1,6 +1,6 @@
 /** The updates of the list of revoked tokens in the tables: whose they are, how many are kept, and the list itself. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { queryTrl } from "../../broker/authority/trl-query.ts";
+import { queryTrl } from "../../broker/authority/trl/trl-query.ts";
 import { createApi } from "../../broker/registry/apis.ts";
 import { keptSeconds, listTokens, pruneRevoked, type RevokedToken } from "../../broker/registry/revoked-tokens.ts";
 import { readListedHashes } from "../../broker/registry/trl-hashes.ts";

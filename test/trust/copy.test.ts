@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
 import { openCopy, type Copy } from "../../broker/trust/copy.ts";
 import { createMemoryTrust, type MemoryTrust } from "../../broker/trust/memory-trust.ts";
 import type { TrustNews } from "../../broker/trust/trust.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test, vi } from "vitest";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
 import { openCopy, type Copy } from "../../broker/trust/copy.ts";
 import { openFeedClock, type FeedClock } from "../../broker/trust/feed-clock.ts";
 import { followAuthority, type Feed, type FeedOutcome } from "../../broker/trust/feed.ts";

@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openCertificateAuthority } from "../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
 import type { Claims } from "../../shared/claims.ts";
 import { toJwk } from "../../shared/cose-key.ts";
 import { mintDpopProof } from "../../shared/dpop.ts";

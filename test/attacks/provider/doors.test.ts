@@ -4,8 +4,8 @@
  */
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openApiDocument } from "../../../broker/authority/openapi.ts";
-import { routes } from "../../../broker/authority/registry-table.ts";
+import { openApiDocument } from "../../../broker/authority/v1/openapi.ts";
+import { routes } from "../../../broker/authority/v1/registry-table.ts";
 import type { Answer } from "../../authority/fixture.ts";
 import { fillPath, openGround, type Ground } from "./ground.ts";
 import { right } from "./right-bodies.ts";

@@ -4,9 +4,9 @@
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
-import { sent } from "../../../broker/authority/registry-bodies.ts";
-import type { Route } from "../../../broker/authority/registry-route.ts";
-import { routes } from "../../../broker/authority/registry-table.ts";
+import { sent } from "../../../broker/authority/v1/registry-bodies.ts";
+import type { Route } from "../../../broker/authority/v1/registry-route.ts";
+import { routes } from "../../../broker/authority/v1/registry-table.ts";
 import { readJson } from "../../authority/http-apis.ts";
 import { fillPath, openGround, type Ground } from "./ground.ts";
 import { right, type Right } from "./right-bodies.ts";

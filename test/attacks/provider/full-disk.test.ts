@@ -3,8 +3,8 @@
  * room again the same request is done.
  */
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Route } from "../../../broker/authority/registry-route.ts";
-import { routes } from "../../../broker/authority/registry-table.ts";
+import type { Route } from "../../../broker/authority/v1/registry-route.ts";
+import { routes } from "../../../broker/authority/v1/registry-table.ts";
 import { PASSWORD } from "../../authority/accounts-fixture.ts";
 import type { Answer, Call } from "../../authority/fixture.ts";
 import { fillWith, openGround, type Ground } from "./ground.ts";

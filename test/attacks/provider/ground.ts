@@ -7,7 +7,7 @@ import { createApi } from "../../../broker/registry/apis.ts";
 import { createBrokerTicket } from "../../../broker/registry/broker-tickets.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import type { AccountSettings, AuthorityLimits } from "../../../broker/authority/context.ts";
-import type { Route } from "../../../broker/authority/registry-route.ts";
+import type { Route } from "../../../broker/authority/v1/registry-route.ts";
 import { addDeviceAuthority } from "../../../broker/registry/device-authorities.ts";
 import type { Developer } from "../../../broker/registry/developers.ts";
 import { createInvitation } from "../../../broker/registry/invitations.ts";

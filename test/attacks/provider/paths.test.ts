@@ -3,8 +3,8 @@
  * things of another project. Nothing changes, nothing that was sent comes back as a header, and each has its exact error.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import type { Route } from "../../../broker/authority/registry-route.ts";
-import { routes } from "../../../broker/authority/registry-table.ts";
+import type { Route } from "../../../broker/authority/v1/registry-route.ts";
+import { routes } from "../../../broker/authority/v1/registry-table.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import { createSecret } from "../../../broker/registry/secrets.ts";
 import type { Reason } from "../../../shared/refusal.ts";

@@ -1,6 +1,6 @@
 /** For each schema of what `/v1` takes: a body that has every field, and one that the registry does what it says for. */
 import { createCode } from "../../../broker/registry/account-codes.ts";
-import type { sent } from "../../../broker/authority/registry-bodies.ts";
+import type { sent } from "../../../broker/authority/v1/registry-bodies.ts";
 import { addUnconfirmed } from "../../../broker/registry/developers.ts";
 import { createInvitation } from "../../../broker/registry/invitations.ts";
 import { toJwk } from "../../../shared/cose-key.ts";

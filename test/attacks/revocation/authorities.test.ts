@@ -1,8 +1,8 @@
 /** Authorities elsewhere that pass for our own or for one another, and lists that roll back what was revoked. */
 import { X509Certificate } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { encodeCrlEntries } from "../../../broker/authority/crl.ts";
-import { toPem } from "../../../broker/authority/x509.ts";
+import { encodeCrlEntries } from "../../../broker/authority/certificates/crl.ts";
+import { toPem } from "../../../broker/authority/certificates/x509.ts";
 import {
   listDeviceAuthorities,
   ownAuthorityId,
@@ -10,7 +10,7 @@ import {
 } from "../../../broker/registry/device-authorities.ts";
 import { nameAuthority } from "../../../shared/device-certificate.ts";
 import { makeAuthority as makeOpenAuthority, type OpenAuthority } from "../../authority/crl-maker.ts";
-import { derTime } from "../../../broker/authority/der.ts";
+import { derTime } from "../../../broker/authority/certificates/der.ts";
 import { extension, extensions, makeCrl, names, entry } from "../../authority/crl-maker.ts";
 import { der, integer, sequence } from "../../authority/der.ts";
 import type { Answer } from "../../authority/fixture.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { openCertificateAuthority } from "../../../broker/authority/certificates.ts";
+import { openCertificateAuthority } from "../../../broker/authority/certificates/certificates.ts";
 import { openFile } from "../../../broker/sqlite/database.ts";
 import { copySchema } from "../../../broker/trust/copy-schema.ts";
 import { openCopy, type Copy } from "../../../broker/trust/copy.ts";

@@ -1,7 +1,7 @@
 /** Peers that ask for much and read nothing, and clients that try to take the places of brokers. */
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { waitingLimits } from "../../../broker/authority/waiting-room.ts";
+import { waitingLimits } from "../../../broker/authority/trl/waiting-room.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import { basic, furnish, openFixture, type Fixture } from "../../authority/fixture.ts";
 import { hashes, makeBroker, named, read, revoke } from "../../authority/trl-fixture.ts";

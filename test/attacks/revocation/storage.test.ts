@@ -11,7 +11,7 @@ import { tokenHashes } from "../../../shared/token.ts";
 import { base64, basic, ISSUER, makeCsr, makeKey, type Answer, type Device } from "../../authority/fixture.ts";
 import { ADMIN, revoke } from "../../authority/trl-fixture.ts";
 import { makeAuthority } from "../../authority/crl-maker.ts";
-import { encodeCrlEntries, issueCrl } from "../../../broker/authority/crl.ts";
+import { encodeCrlEntries, issueCrl } from "../../../broker/authority/certificates/crl.ts";
 import { keptSeconds } from "../../../broker/registry/revoked-tokens.ts";
 import { openGround, toText, type Ground } from "./ground.ts";
 

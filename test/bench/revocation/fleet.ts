@@ -10,8 +10,11 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openCertificateAuthority, type CertificateAuthority } from "../../../broker/authority/certificates.ts";
-import { toPem } from "../../../broker/authority/x509.ts";
+import {
+  openCertificateAuthority,
+  type CertificateAuthority,
+} from "../../../broker/authority/certificates/certificates.ts";
+import { toPem } from "../../../broker/authority/certificates/x509.ts";
 import { createApi } from "../../../broker/registry/apis.ts";
 import { createBrokerTicket } from "../../../broker/registry/broker-tickets.ts";
 import { recordCertificate } from "../../../broker/registry/certificates.ts";

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
 import { startAuthority } from "../../../dist/broker/authority/authority.js";
-import { openCertificateAuthority } from "../../../dist/broker/authority/certificates.js";
+import { openCertificateAuthority } from "../../../dist/broker/authority/certificates/certificates.js";
 import { openRegistry } from "../../../dist/broker/registry/open-registry.js";
 import { createMemoryTrust } from "../../../dist/broker/trust/memory-trust.js";
 

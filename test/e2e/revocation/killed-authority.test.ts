@@ -10,7 +10,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, expect, it } from "vitest";
-import { openCertificateAuthority, type CertificateAuthority } from "../../../broker/authority/certificates.ts";
+import {
+  openCertificateAuthority,
+  type CertificateAuthority,
+} from "../../../broker/authority/certificates/certificates.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import { nextTokenId, recordIssued } from "../../../broker/registry/issued.ts";
 import { openRegistry } from "../../../broker/registry/open-registry.ts";
