@@ -22,7 +22,8 @@ function stopsReading(qos: QoS, clean: boolean): Row {
   const session = clean ? "" : ", in a session that is to be kept,";
   return {
     name: `a subscriber at QoS ${qos}${session} that stops reading while 32 MB are published to it`,
-    memory: 96,
+    // on Node 24 the heap grows by 70 to 95 MiB before it is collected, and stays there
+    memory: 128,
     async attack(arena) {
       const allow = [`pubsub:${arena.at}/#`];
       const stuck = await enterSubscriber(arena, qos, clean);
