@@ -21,7 +21,8 @@ import { answeredOfAccounts, sentOfAccounts } from "../accounts/account-bodies.t
 import { answeredOfCredentials, jwks, sentOfCredentials } from "./credential-bodies.ts";
 import { answeredOfAudit } from "./audit-bodies.ts";
 import { answeredOfAuthorities, sentOfAuthorities } from "./device-authority-bodies.ts";
-import { name, permission, reference, slug, text } from "./registry-fields.ts";
+import { name, permission, slug, text } from "./registry-fields.ts";
+import { answeredOfRevocations, sentOfRevocations } from "./revocation-bodies.ts";
 import { expiry } from "./times.ts";
 
 const seconds = z.int().min(0);
@@ -34,17 +35,6 @@ const clientKind = z.enum(["device", "service", "app"]);
 const permissions = z.array(permission).max(MAX_ENTRIES);
 const roleNames = z.array(name).max(MAX_ENTRIES);
 const purge = z.enum(["client", "always", "never"]);
-/** Entries of each kind in one revocation. */
-const maxRevoked = 10_000;
-const revoked = (what: string, longest: number): z.ZodOptional<z.ZodArray<z.ZodString>> =>
-  z.array(reference(longest)).max(maxRevoked).optional().meta({ description: what });
-
-/** A time as whole seconds, as RFC 3339 text, or `now`: the second that is under way at the authority. */
-const past = z.union([seconds, z.iso.datetime({ offset: true }), z.literal("now")], {
-  error: "whole seconds, an RFC 3339 time, or now",
-});
-
-const isEmpty = (wished: unknown): boolean => Array.isArray(wished) && wished.length === 0;
 
 /** What may be sent. */
 export const sent = {
@@ -99,36 +89,9 @@ export const sent = {
       .meta({ description: "what the broker's certificate may carry beside the local names; as before unless set" }),
     ttl_seconds: z.int().min(ticketTtl.min).max(ticketTtl.max).optional(),
   }),
-  ProjectRevocations: z
-    .strictObject({
-      tokens: revoked("base64url(CWT), JWTs, or token hashes of RFC 9770 in hex, of clients of the project", 5_600),
-      certificates: revoked("serial numbers, hex, of certificates of its clients", 128),
-      clients: revoked("ids of its clients; they are disabled", 128),
-      before: past.optional().meta({ description: "tokens of its clients that were issued before a time" }),
-    })
-    .refine((wish) => Object.values(wish).some((list) => list !== undefined && !isEmpty(list)), {
-      error: "nothing to revoke",
-      when: ({ issues }) => issues.length === 0,
-    }),
-  Revocations: z
-    .strictObject({
-      tokens: revoked("base64url(CWT), JWTs, or token hashes of RFC 9770 in hex", 5_600),
-      certificates: revoked("serial numbers, hex", 128),
-      clients: revoked("ids; they are disabled", 128),
-      keys: revoked("kids of signing keys", 64),
-      projects: z
-        .array(z.strictObject({ project: slug, before: past }))
-        .max(maxRevoked)
-        .optional()
-        .meta({ description: "tokens of their clients that were issued before a time" }),
-    })
-    .refine((wish) => Object.values(wish).some((list) => list !== undefined && list.length > 0), {
-      error: "nothing to revoke",
-      when: ({ issues }) => issues.length === 0,
-    }),
+  ...sentOfRevocations,
 };
 
-const count = z.int().min(0);
 const jwk = z.object({ kty: z.literal("EC"), crv: z.literal("P-256"), x: z.string(), y: z.string() });
 
 /** What is answered. */
@@ -235,8 +198,7 @@ export const answered = {
     revoked_at: seconds.nullable(),
     jwk,
   }),
-  /** How many of each were not revoked before. */
-  Revoked: z.object({ tokens: count, certificates: count, clients: count, keys: count, projects: count }),
+  ...answeredOfRevocations,
 };
 
 /** One of the answers, by its name. */
