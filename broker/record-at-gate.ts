@@ -1,5 +1,5 @@
 /** What the gate refuses, as the audit log has it. The two rooms do not know each other; they meet here. */
-import { ownerOf } from "../shared/names.ts";
+import { isCallerName, ownerOf } from "../shared/names.ts";
 import type { RefusedAtGate } from "./gate/report.ts";
 import { recordRefusal } from "./registry/refusals.ts";
 import type { Registry } from "./registry/registry.ts";
@@ -14,16 +14,12 @@ export function recordAtGate(registry: Registry, refused: RefusedAtGate): void {
     actor: subject,
     address,
     subject,
-    ...(subject === undefined && claimed !== undefined && { claimed: () => (isId(claimed) ? claimed : undefined) }),
+    ...(subject === undefined &&
+      claimed !== undefined && { claimed: () => (isCallerName(claimed) ? claimed : undefined) }),
     facts: () => ({
       address,
       ...(topic !== undefined && { topic }),
       ...(detail !== "" && { detail }),
     }),
   });
-}
-
-/** What is no client id might be a credential in the wrong place. */
-function isId(text: string): boolean {
-  return /^[a-z][a-z0-9-]{1,30}\.[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/.test(text);
 }

@@ -34,10 +34,11 @@ export function readKeyOptions({ jwk, jwks }: KeyOptions): object[] | undefined 
 /** The public key in PEM as a JWK; nothing where the file is not PEM of one. */
 function readPem(file: string): object | undefined {
   const text = readKeyFile(file);
-  if (/^-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text.trimStart())) {
+  const label = /^\s*-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
+  if (label?.endsWith("PRIVATE KEY") === true) {
     return fail(`${file} holds a private key; give the public one: openssl pkey -in PRIVATE.pem -pubout`);
   }
-  if (!text.trimStart().startsWith("-----BEGIN PUBLIC KEY-----")) return undefined;
+  if (label !== "PUBLIC KEY") return undefined;
   try {
     return createPublicKey(text).export({ format: "jwk" });
   } catch {

@@ -8,7 +8,7 @@ import { statement } from "../sqlite/database.ts";
 import { audit } from "./audit.ts";
 import { findDeveloper, type Developer } from "./developers.ts";
 import { assertRoleIn } from "./members.ts";
-import { type Permission } from "./member-roles.ts";
+import type { Permission } from "./member-roles.ts";
 import type { Registry } from "./registry.ts";
 import { hashSecret } from "./secrets.ts";
 

@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { invitationSeconds } from "../../broker/registry/invitations.ts";
 import { MAX_OWNED_PROJECTS, roleIn } from "../../broker/registry/members.ts";
-import { type MemberRole } from "../../broker/registry/member-roles.ts";
+import type { MemberRole } from "../../broker/registry/member-roles.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { openAccounts, type Accounts, type Answer, type Person } from "./accounts-fixture.ts";
 

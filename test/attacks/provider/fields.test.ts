@@ -259,11 +259,19 @@ describe.each(rows)("%s", (_title, route) => {
   });
 });
 
-describe("a right body is done", () => {
+describe("a right body is done, and stands in the audit log", () => {
   it.each(rows)("%s", async (_title, route) => {
     const { good, status }: Right = right[route.sends];
     const body = JSON.stringify(await good(at));
+    const audited = at.registry.db.prepare("SELECT max(seq) FROM audit").pluck();
+    const before = audited.get() as number;
     const answer = await at.ask(route, fillPath(at, route.path), { type: "application/json; charset=utf-8", body });
     expect([answer.status, answer.body.toString()]).toEqual([status, expect.anything()]);
+    // an owner who stays one, and whoever may not be deleted, are in audited.test.ts
+    if (route.sends === "MemberChange" || status >= 400) return;
+    // some of it is done once the answer is on its way
+    await vi.waitFor(() => expect(audited.get()).toBeGreaterThan(before));
+    const written = at.registry.db.prepare("SELECT event FROM audit WHERE seq > ?").pluck().all(before) as string[];
+    expect(written.filter((event) => !event.includes("refus"))).not.toEqual([]);
   });
 });
