@@ -26,6 +26,24 @@ const bodies: Readonly<Record<string, object>> = {
   "PUT /v1/projects/:project/members/:id": { role: "auditor" },
   "POST /v1/me/delete": { password: PASSWORD },
 };
+/** What is written; a new row without an entry here fails. */
+const events: Readonly<Record<string, readonly string[]>> = {
+  "POST /v1/logout": ["developer.logged-out"],
+  "POST /v1/me/delete": ["member.removed", "member.removed", "developer.deleted"],
+  "DELETE /v1/me/api-keys/:id": ["api-key.revoked"],
+  "DELETE /v1/developers/:id": ["member.removed", "member.removed", "developer.deleted"],
+  "DELETE /v1/projects/:project/clients/:name": ["client.deleted"],
+  "DELETE /v1/projects/:project/tickets/:id": ["ticket.revoked"],
+  "DELETE /v1/projects/:project/clients/:name/secrets/:id": ["secret.retired"],
+  "DELETE /v1/projects/:project/apis/:api/secrets/:id": ["secret.retired"],
+  "PUT /v1/projects/:project/members/:id": ["member.changed"],
+  "DELETE /v1/projects/:project/members/:id": ["member.removed"],
+  "DELETE /v1/projects/:project/invitations/:id": ["invitation.revoked"],
+  "DELETE /v1/invitations/:id": ["invitation.revoked"],
+  "DELETE /v1/brokers/:name": ["broker.deleted"],
+  "DELETE /v1/brokers/:name/tickets/:id": ["ticket.revoked"],
+  "DELETE /v1/device-authorities/:name": ["device-authority.removed"],
+};
 const rows = routes
   .map((route) => [`${route.method} ${route.path}`, route] as const)
   .filter(([title, { method, sends }]) => method !== "GET" && (sends === undefined || title in bodies));
@@ -45,10 +63,9 @@ it.each(rows)("%s", async (title, route) => {
     expect.anything(),
   ]);
   const written = at.registry.db.prepare("SELECT event FROM audit WHERE seq > ?").pluck().all(before) as string[];
-  expect(written.filter((event) => !event.includes("refus"))).not.toEqual([]);
+  expect(written).toEqual(events[title]);
 });
 
-it("asks more than a few", () => {
-  expect(rows.length).toBeGreaterThan(10);
-  expect(rows.map(([title]) => title)).toEqual(expect.arrayContaining(Object.keys(bodies)));
+it("has a row for each entry", () => {
+  expect(rows.map(([title]) => title).toSorted()).toEqual(Object.keys(events).toSorted());
 });
