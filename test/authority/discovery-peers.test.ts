@@ -263,8 +263,9 @@ describe.each<[string, Open]>([
 
   test("is refused as somebody else", async () => {
     const client = await open({ id: "shop.nobody", method: "client_secret_basic", isSigned: false });
-    for (const refused of [client.introspect("a"), client.getToken(false), client.revoke("a")]) {
-      await expect(refused).rejects.toMatchObject({ status: 401 });
-    }
+    // one after the other: a refusal that nobody listens for yet is an error of the run
+    await expect(client.introspect("a")).rejects.toMatchObject({ status: 401 });
+    await expect(client.getToken(false)).rejects.toMatchObject({ status: 401 });
+    await expect(client.revoke("a")).rejects.toMatchObject({ status: 401 });
   });
 });

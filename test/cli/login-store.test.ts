@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { findAccess, type GlobalOptions, type WantedKey } from "../../cli/context.ts";
 import { findLastLogin, findLogin, forgetLogin, loginFolder, storeLogin } from "../../cli/login-store.ts";
+import { leaveFolder } from "./transcript.ts";
 
 let dir: string;
 let environment: NodeJS.ProcessEnv;
@@ -14,7 +15,14 @@ beforeEach(() => {
   environment = { XDG_CONFIG_HOME: dir, POSTERN_DATA: undefined };
   file = join(dir, "postern", "logins.json");
 });
-afterEach(() => rmSync(dir, { recursive: true }));
+let comeBack: () => void;
+beforeEach(() => {
+  comeBack = leaveFolder();
+});
+afterEach(() => {
+  comeBack();
+  rmSync(dir, { recursive: true });
+});
 
 const ada = { token: "ps1_ada", email: "ada@example.com", ca: "CA of one" };
 const bob = { token: "ps1_bob", email: "bob@example.com" };

@@ -7,6 +7,9 @@ import { PassThrough, Readable } from "node:stream";
 import { expect } from "vitest";
 import { runProgram } from "../../cli/program.ts";
 
+/** Has nothing of ours in it. */
+const elsewhere = "/";
+
 export interface Transcript {
   readonly stdout: string;
   readonly stderr: string;
@@ -37,6 +40,7 @@ export async function postern(args: readonly string[], options: TranscriptOption
     }),
     options.typed === undefined ? replaceStdin(options.stdin) : replaceTerminal(options.typed),
     replaceEnvironment(options.environment ?? {}),
+    leaveFolder(),
   ];
   try {
     return { exitCode: await runProgram(args), ...written };
@@ -90,6 +94,13 @@ function putStdin(stdin: Readable): () => void {
   const original = Object.getOwnPropertyDescriptor(process, "stdin")!;
   Object.defineProperty(process, "stdin", { value: stdin, configurable: true });
   return () => Object.defineProperty(process, "stdin", original);
+}
+
+/** Where the tests are started there may be an installation, which commands would find. */
+export function leaveFolder(): () => void {
+  const before = process.cwd();
+  process.chdir(elsewhere);
+  return () => process.chdir(before);
 }
 
 function replaceEnvironment(given: Readonly<Record<string, string>>): () => void {
