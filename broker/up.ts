@@ -78,7 +78,10 @@ export async function startPostern(options: PosternOptions): Promise<Postern> {
       deviceAuthorities: [{ id: nameAuthority(ca.caCertificate), certificate: ca.caCertificate }],
     };
     const trust = createMemoryTrust(identity);
-    const registry = openRegistry({ file: join(dataDir, "postern.db"), sink: trust });
+    const checkpointsFailed = (error: unknown): void => {
+      log.warn({ err: error as Error }, "checkpoints of the registry hold the event loop: their thread has failed");
+    };
+    const registry = openRegistry({ file: join(dataDir, "postern.db"), sink: trust, checkpointsFailed });
     opened.push(() => registry.close());
 
     const brokers: BrokerAddresses = { mqtts: null, wss: null, mqtt: null };

@@ -1,6 +1,7 @@
 /**
  * Opens the registry: the file, its transactions, and the first telling of everything a gate must know.
  */
+import { Checkpoints } from "../sqlite/checkpoints.ts";
 import { sayDamaged } from "../sqlite/database.ts";
 import type { TrustSink } from "../trust/trust.ts";
 import { tellApis } from "./apis.ts";
@@ -22,18 +23,22 @@ export interface RegistryOptions {
   readonly file: string;
   readonly sink: TrustSink;
   readonly nowSeconds?: () => number;
+  /** The thread that shortens the journal has failed, and from now on that holds the event loop. */
+  readonly checkpointsFailed?: (error: unknown) => void;
 }
 
 /** Opens the registry and tells the sink all keys, apis and clients, and what was taken back. Throws `registry.invalid` for a file it cannot use. */
 export function openRegistry(options: RegistryOptions): Registry {
   const db = openDatabase(options.file);
+  const checkpoints = new Checkpoints(db, options.checkpointsFailed ?? (() => undefined));
   const registry: Registry = {
     db,
     sink: options.sink,
     nowSeconds: options.nowSeconds ?? (() => Math.floor(Date.now() / 1000)),
-    ...openTransactions(db),
+    ...openTransactions(db, () => checkpoints.committed()),
     close() {
       writeLeftOut(registry);
+      checkpoints.close();
       db.close();
     },
   };
@@ -48,6 +53,7 @@ export function openRegistry(options: RegistryOptions): Registry {
     tellRevokedCertificates(registry);
     tellAuthorities(registry);
   } catch (error) {
+    checkpoints.close();
     db.close();
     throw sayDamaged(error, options.file);
   }

@@ -63,8 +63,8 @@ interface Waiting {
 const whole = { begin: "BEGIN IMMEDIATE", end: "COMMIT", undo: ["ROLLBACK"] } as const;
 const part = { begin: "SAVEPOINT part", end: "RELEASE part", undo: ["ROLLBACK TO part", "RELEASE part"] } as const;
 
-/** The transactions of one database, and what is remembered between them. */
-export function openTransactions(db: Database): Transactions {
+/** The transactions of one database, and what is remembered between them. `committed` hears of every commit, last. */
+export function openTransactions(db: Database, committed: () => void): Transactions {
   const remembered = new Map<string, unknown>();
   let open: { news: (() => void)[]; changed: boolean; failed: boolean } | undefined;
   let isShared = false;
@@ -121,6 +121,7 @@ export function openTransactions(db: Database): Transactions {
       open = undefined;
     }
     tellAll([...transaction.news, ...(transaction.changed ? listeners : [])]);
+    if (!isShared) committed();
     return result;
   }
 
@@ -149,6 +150,7 @@ export function openTransactions(db: Database): Transactions {
       isShared = false;
     }
     for (const answer of tell) answer();
+    committed();
   }
 
   return {

@@ -4,6 +4,8 @@
  * used up is; the audit log is whole and has a row for each; and no token has the number of another.
  */
 import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { mintJwtAssertion } from "../../../shared/assertion.ts";
 import { openChainCheck, type ChainedRow } from "../../../shared/audit-chain.ts";
@@ -13,7 +15,7 @@ import { createSigner, generatePrivateKey } from "../../../shared/es256.ts";
 import { inspectToken } from "../../../shared/token.ts";
 import { JWT_BEARER } from "../../authority/fixture.ts";
 import { seeded } from "../../fuzz/random.ts";
-import { findPorts, openInstallation, type Installation, type Json } from "../fixture.ts";
+import { findPorts, makeFolder, openInstallation, type Installation, type Json } from "../fixture.ts";
 import { Desk, hashOf, type Answer, type Service } from "../revocation/room.ts";
 
 const rounds = 12;
@@ -53,8 +55,11 @@ let installation: Installation;
 let desk: Desk;
 let names = 0;
 
-async function open(folder?: string): Promise<void> {
-  installation = await openInstallation({ ports: await ports, ...(folder !== undefined && { folder }) });
+async function open(folder = makeFolder()): Promise<void> {
+  // everybody asks as fast as they are answered, and a round lasts as long as the machine needs
+  const config = join(folder, "postern.toml");
+  writeFileSync(config, "[limits]\ntokens_per_minute = 1_000_000\naccount_wishes_per_hour = 1_000_000\n");
+  installation = await openInstallation({ ports: await ports, folder, words: `--config ${config}` });
   desk = new Desk(installation.ready);
 }
 
