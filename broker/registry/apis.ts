@@ -12,6 +12,7 @@ import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
+import { assertFreeGround, type Founder } from "./topic-ground.ts";
 import { noteChange } from "./trust-changes.ts";
 import type { ApiTrust, RetainedPurge } from "../trust/trust.ts";
 
@@ -62,8 +63,11 @@ export const audienceForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/;
 /** What a scope looks like (RFC 6749, section 3.3). */
 export const scopeForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
-/** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`. */
-export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Api {
+/**
+ * Throws `registry.not-found` (project), `registry.invalid`, and `registry.conflict` for a name, an audience or topics that are
+ * taken.
+ */
+export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN, founder: Founder = "administrator"): Api {
   const { project, name, kind } = asked;
   getProject(r, project);
   assertName(name);
@@ -84,6 +88,7 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN): Ap
   assertContents(api);
   assertWithin("ttl_seconds", api.ttlSeconds, tokenTtl);
   return r.change(() => {
+    assertFreeGround(r, api, founder);
     const added = statement(
       r.db,
       `INSERT INTO api (project, name, audience, kind, topics, scopes, ttl_seconds, format, bearer, purge, created_at)

@@ -193,7 +193,7 @@ describe("roles", () => {
   it("give nothing on the api of another project", () => {
     const { r } = openFarm();
     createProject(r, "zoo");
-    const foreign = createApi(r, { project: "zoo", name: "telemetry", kind: "mqtt", topics: ["sites/#"] });
+    const foreign = createApi(r, { project: "zoo", name: "telemetry", kind: "mqtt", topics: ["zoo/#"] });
     clients.createClient(r, { project: "farm", name: "pi-1", kind: "device", roles: ["sensor"] });
     expect(grantsFor(r, "farm.pi-1", foreign)).toEqual([]);
   });

@@ -47,7 +47,9 @@ export const sent = {
       .regex(audienceForm, "1 to 255 printable ASCII characters without spaces, quotes and backslashes")
       .optional()
       .meta({ description: "`<project>.<name>` unless set" }),
-    topics: topics.optional().meta({ description: "topic filters, for kind mqtt" }),
+    topics: topics
+      .optional()
+      .meta({ description: "topic filters, for kind mqtt; none that meets a filter of another project" }),
     scopes: scopes.optional().meta({ description: "for kind http" }),
     ttl_seconds: z.int().min(tokenTtl.min).max(tokenTtl.max).optional(),
     format: z.enum(["cwt", "jwt"]).optional().meta({ description: "as the request has it unless set" }),

@@ -54,9 +54,11 @@ export const routes: readonly Route[] = [
   all("developer", "/v1/projects", "Project", (context) => ({ items: listOwnProjects(context).map(body.toProject) })),
   one("read", project, "Project", ({ registry }, p) => body.toProject(getProject(registry, p.project))),
 
-  create("manage", `${project}/apis`, "NewApi", "Api", "name", ({ registry, actor }, p, { ttl_seconds, ...b }) =>
-    body.toApi(createApi(registry, { ...b, project: p.project, ttlSeconds: ttl_seconds }, actor)),
-  ),
+  create("manage", `${project}/apis`, "NewApi", "Api", "name", ({ registry, actor, principal }, p, b) => {
+    const { ttl_seconds: ttlSeconds, ...rest } = b;
+    const founder = principal.kind === "admin" ? "administrator" : "developer";
+    return body.toApi(createApi(registry, { ...rest, project: p.project, ttlSeconds }, actor, founder));
+  }),
   all("read", `${project}/apis`, "Api", ({ registry }, p) => ({
     items: listApis(registry, p.project).map(body.toApi),
   })),
