@@ -25,9 +25,9 @@ import { assertLive, authenticateClient } from "./oauth/client-auth.ts";
 import { apisOf } from "./oauth/client-apis.ts";
 import type { AuthorityContext } from "./context.ts";
 import { grantScope } from "./oauth/grant-scope.ts";
-import type { QuotaState } from "./oauth/quota.ts";
 import { noteRefusedToken } from "./oauth/refused-token.ts";
 import { readTokenRequest } from "./oauth/token-request.ts";
+import type { QuotaState } from "./too-many.ts";
 
 /** A request as it came in. */
 export interface TokenQuestion {

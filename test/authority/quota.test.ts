@@ -2,7 +2,8 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { createAuthFailures, type AuthFailures } from "../../broker/authority/oauth/auth-failures.ts";
 import type { AuthorityLimits } from "../../broker/authority/context.ts";
-import { createQuota, quotaHeaders, TooMany } from "../../broker/authority/oauth/quota.ts";
+import { createQuota, quotaHeaders } from "../../broker/authority/oauth/quota.ts";
+import { TooMany } from "../../broker/authority/too-many.ts";
 import { Windows } from "../../broker/authority/windows.ts";
 import { createSecret } from "../../broker/registry/secrets.ts";
 import { encodeTokenRequest, readTokenError } from "../../shared/ace.ts";

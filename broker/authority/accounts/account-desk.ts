@@ -8,7 +8,7 @@ import { Refusal } from "../../../shared/refusal.ts";
 import { codeLife } from "../../registry/account-codes.ts";
 import { openHashing, type Hashing, type Waiting } from "../../registry/passwords.ts";
 import type { AuthorityLimits } from "../context.ts";
-import { TooMany } from "../oauth/quota.ts";
+import { TooMany } from "../too-many.ts";
 import { Windows } from "../windows.ts";
 
 /** Who tries, and what. Times in seconds. */

@@ -14,7 +14,7 @@ import { permissionsOf } from "../../registry/member-roles.ts";
 import { assertLogin, assertPermission } from "../v1/access.ts";
 import { toInvitationAnswer, toMember } from "./account-bodies.ts";
 import { invitationMail } from "./account-mails.ts";
-import { TooMany } from "../oauth/quota.ts";
+import { TooMany } from "../too-many.ts";
 import type { Answer } from "../v1/registry-bodies.ts";
 import { all, change, create, remove, type CallContext, type Params, type Route } from "../v1/registry-route.ts";
 

@@ -7,7 +7,7 @@
 import { hash } from "node:crypto";
 import { meaningOf, Refusal } from "../../../shared/refusal.ts";
 import { networkOf } from "../../../shared/network.ts";
-import { TooMany } from "./quota.ts";
+import { TooMany } from "../too-many.ts";
 import { Windows } from "../windows.ts";
 
 /** Failures in a minute. */

@@ -5,30 +5,8 @@
  *
  * Counts clients that have proven themselves, so nobody uses up what is another's.
  */
-import { Refusal } from "../../../shared/refusal.ts";
+import { TooMany, type QuotaState } from "../too-many.ts";
 import { Windows } from "../windows.ts";
-
-/** What is left of a quota after this request. */
-export interface QuotaState {
-  readonly limit: number;
-  readonly remaining: number;
-  /** Until there is the whole quota again. */
-  readonly resetSeconds: number;
-}
-
-/** `rate.limited`, with when to come back. */
-export class TooMany extends Refusal {
-  readonly retryAfterSeconds: number;
-  /** Where it is the quota that is used up. */
-  readonly quota: QuotaState | undefined;
-
-  constructor(retryAfterSeconds: number, detail = "", quota?: QuotaState) {
-    super("rate.limited", detail);
-    this.name = "TooMany";
-    this.retryAfterSeconds = retryAfterSeconds;
-    this.quota = quota;
-  }
-}
 
 /** The quota of each client. */
 export interface Quota {
