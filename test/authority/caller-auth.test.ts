@@ -73,6 +73,7 @@ function assertionOf(api: string, changed: Partial<AssertionClaims> = {}, by = p
 
 const asserted = (text: string, more: Record<string, string> = {}): Promise<Answer> =>
   ask({ client_assertion_type: JWT_BEARER, client_assertion: text, ...more });
+const adminKey = { authorization: "Bearer admin-key" };
 const withBasic = (user: string, password: string): Promise<Answer> => ask({}, { headers: basic(user, password) });
 
 test.each<[string, () => Promise<Answer>]>([
@@ -85,7 +86,7 @@ test.each<[string, () => Promise<Answer>]>([
   ["a client by its secret", () => withBasic("plant.board", secrets.board)],
   ["a client by its key", () => asserted(jwtAssertion(pi, at.clock.now))],
   ["a client by its certificate", () => ask({}, { as: pi })],
-  ["the administrator", () => ask({}, { headers: { authorization: "Bearer admin-key" } })],
+  ["the administrator", () => ask({}, { headers: adminKey })],
 ])("lets in %s", async (_, call) => {
   const answer = await call();
   expect([answer.status, answer.body.toString(), at.reason()]).toEqual([200, '{"active":false}', undefined]);
@@ -156,6 +157,20 @@ describe("refuses", () => {
       "request.malformed",
       400,
     ],
+    [
+      "the admin key and a secret",
+      () => ask({ client_id: "plant/tele", client_secret: secrets.tele }, { headers: adminKey }),
+      "request.malformed",
+      400,
+    ],
+    [
+      "the admin key and an assertion",
+      () =>
+        ask({ client_assertion_type: JWT_BEARER, client_assertion: assertionOf("plant/tele") }, { headers: adminKey }),
+      "request.malformed",
+      400,
+    ],
+    ["the admin key and a client certificate", () => ask({}, { headers: adminKey, as: pi }), "request.malformed", 400],
     [
       "a secret twice",
       () =>

@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startAuthority } from "../../broker/authority/authority.ts";
 import { createClient, setClientEnabled } from "../../broker/registry/clients.ts";
+import { activeSigner } from "../../broker/registry/signing-keys.ts";
 import { decode, type Cbor } from "../../shared/cbor.ts";
 import { readCoseKey, readJwk } from "../../shared/cose-key.ts";
 import { basic, furnish, ISSUER, makeDevice, openFixture, type Answer, type Device, type Fixture } from "./fixture.ts";
@@ -50,27 +51,48 @@ describe("the issuer", () => {
 });
 
 describe("anybody learns", () => {
-  test("the metadata of RFC 8414", async () => {
+  test("the metadata of RFC 8414, and of it nothing else", async () => {
     const answer = await at.call("/.well-known/oauth-authorization-server");
     expect(answer.headers["content-type"]).toBe("application/json");
-    expect(json(answer)).toMatchObject({
+    const methods = ["tls_client_auth", "private_key_jwt", "client_secret_basic", "client_secret_post"];
+    expect(json(answer)).toEqual({
       issuer: ISSUER,
       token_endpoint: `${ISSUER}/token`,
+      revocation_endpoint: `${ISSUER}/revoke`,
+      introspection_endpoint: `${ISSUER}/introspect`,
       jwks_uri: `${ISSUER}/.well-known/jwks.json`,
-      cose_keys_uri: `${ISSUER}/.well-known/cose-keys`,
+      service_documentation: `${ISSUER}/docs`,
       grant_types_supported: ["client_credentials"],
+      // required (RFC 8414, section 2), and there is no authorization endpoint
+      response_types_supported: [],
+      token_endpoint_auth_methods_supported: methods,
+      token_endpoint_auth_signing_alg_values_supported: ["ES256"],
+      revocation_endpoint_auth_methods_supported: methods,
+      revocation_endpoint_auth_signing_alg_values_supported: ["ES256"],
+      introspection_endpoint_auth_methods_supported: methods,
+      introspection_endpoint_auth_signing_alg_values_supported: ["ES256"],
+      // RFC 9701, section 7
+      introspection_signing_alg_values_supported: ["ES256"],
+      // RFC 8705, section 3.3
+      tls_client_certificate_bound_access_tokens: true,
+      // RFC 9449, section 5.1
+      dpop_signing_alg_values_supported: ["ES256"],
+      // the list of revoked tokens (RFC 9770), and the keys as COSE_Key
+      trl_endpoint: `${ISSUER}/revoke/trl`,
+      trl_hash: "sha-256",
+      max_n: 1_000,
+      max_diff_batch: 200,
+      cose_keys_uri: `${ISSUER}/.well-known/cose-keys`,
     });
   });
 
-  test("how to ask about a token, and what is signed with", async () => {
-    const methods = ["tls_client_auth", "private_key_jwt", "client_secret_basic", "client_secret_post"];
-    expect(json(await at.call("/.well-known/oauth-authorization-server"))).toMatchObject({
-      introspection_endpoint: `${ISSUER}/introspect`,
-      introspection_endpoint_auth_methods_supported: methods,
-      introspection_endpoint_auth_signing_alg_values_supported: ["ES256"],
-      introspection_signing_alg_values_supported: ["ES256"],
-      dpop_signing_alg_values_supported: ["ES256"],
-      service_documentation: `${ISSUER}/docs`,
+  test("a key as RFC 7517 has it, for signatures with ES256 alone", async () => {
+    const answer = await at.call("/.well-known/jwks.json");
+    expect(answer.headers["content-type"]).toBe("application/jwk-set+json");
+    const signer = activeSigner(at.registry);
+    const { x, y } = signer.publicKey.keyObject.export({ format: "jwk" });
+    expect(json(answer)).toEqual({
+      keys: [{ kty: "EC", crv: "P-256", x, y, kid: signer.kid, use: "sig", alg: "ES256" }],
     });
   });
 

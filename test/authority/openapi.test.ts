@@ -1,4 +1,6 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createConfig, lintFromString } from "@redocly/openapi-core";
+import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { routes } from "../../broker/authority/v1/registry-table.ts";
 import { openFixture, type Fixture } from "./fixture.ts";
@@ -7,6 +9,7 @@ interface Operation {
   readonly operationId: string;
   readonly security: readonly Record<string, unknown>[];
   readonly responses: Record<string, unknown>;
+  readonly parameters?: readonly { readonly name: string }[];
   readonly requestBody?: { readonly content: Record<string, unknown> };
 }
 
@@ -18,8 +21,20 @@ interface Document {
 let at: Fixture;
 let text: string;
 let document: Document;
+/** What the server has, as it was registered. */
+const registered: string[] = [];
+const created = "fastify.initialization";
+function noteRoutes(message: unknown): void {
+  const { fastify } = message as { readonly fastify: FastifyInstance };
+  fastify.addHook("onRoute", ({ method, url }) => {
+    for (const one of [method].flat()) registered.push(`${one} ${url.replaceAll(/:(\w+)/g, "{$1}")}`);
+  });
+}
+
 beforeAll(async () => {
-  at = await openFixture();
+  subscribe(created, noteRoutes);
+  at = await openFixture({}, async () => ({ contentType: "text/plain", text: "" }));
+  unsubscribe(created, noteRoutes);
   text = (await at.call("/openapi.json")).body.toString("utf8");
   document = JSON.parse(text) as Document;
 });
@@ -45,12 +60,50 @@ describe("GET /openapi.json", () => {
     expect(problems.map(({ ruleId }) => ruleId)).toContain("no-unresolved-refs");
   });
 
-  it("has every row of the table of routes, and the OAuth endpoints", () => {
+  it("has what the server has, and nothing else", () => {
     const described = operations().map(([path, method]) => `${method.toUpperCase()} ${path}`);
-    const rows = routes.map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
-    const oauth = ["POST /token", "POST /get-access-token", "POST /introspect", "POST /verify-token", "POST /revoke"];
-    expect(described).toEqual(expect.arrayContaining([...rows, ...oauth]));
+    // the head of whatever there is to GET is there too (RFC 9110, section 9.3.2)
+    const heads = described.filter((one) => one.startsWith("GET ")).map((one) => one.replace("GET", "HEAD"));
+    expect(registered.length).toBeGreaterThan(100);
+    expect(registered.toSorted()).toEqual([...described, ...heads].toSorted());
     expect(new Set(operations().map(([, , { operationId }]) => operationId)).size).toBe(described.length);
+  });
+
+  it.each([
+    ["POST /token", ["client", "certificate", undefined]],
+    ["POST /introspect", ["client", "certificate", "admin", undefined]],
+    ["POST /revoke", ["client", "certificate", "admin", undefined]],
+    ["GET /revoke/trl", ["client", "certificate", "admin"]],
+    ["GET /v1/self", ["client", "certificate"]],
+    ["POST /.well-known/est/simpleenroll", ["ticket"]],
+    ["POST /.well-known/est/simplereenroll", ["certificate"]],
+    ["GET /metrics", ["admin", undefined]],
+    ["GET /crl", []],
+  ])("says of %s who may", (name, credentials) => {
+    const [method, path] = name.split(" ");
+    const { security } = document.paths[path!]![method!.toLowerCase()]!;
+    expect(security.map((one) => Object.keys(one)[0])).toEqual(credentials);
+  });
+
+  it.each([
+    ["POST /token", ["DPoP"]],
+    ["GET /revoke/trl", ["diff", "cursor", "trust", "Prefer", "If-None-Match"]],
+    ["GET /crl", ["If-None-Match"]],
+  ])("says of %s what may be sent besides a body", (name, expected) => {
+    const [method, path] = name.split(" ");
+    const { parameters } = document.paths[path!]![method!.toLowerCase()]!;
+    expect(parameters?.map((one) => one.name)).toEqual(expected);
+  });
+
+  it("says of the OAuth endpoints what they take", () => {
+    for (const path of ["/token", "/get-access-token", "/introspect", "/verify-token", "/revoke"]) {
+      expect(Object.keys(document.paths[path]!["post"]!.requestBody!.content)).toEqual([
+        "application/x-www-form-urlencoded",
+        "application/json",
+        "application/ace+json",
+        "application/ace+cbor",
+      ]);
+    }
   });
 
   it("says of each row who may", () => {
@@ -88,5 +141,28 @@ describe("GET /docs", () => {
     const html = (await at.call("/docs")).body.toString("utf8");
     for (const [path] of operations()) expect(html).toContain(`<span class="path">${path}</span>`);
     for (const name of Object.keys(document.components.schemas)) expect(html).toContain(`id="shape-${name}"`);
+  });
+
+  it("says what any request may be answered with once, before the operations", async () => {
+    const html = (await at.call("/docs")).body.toString("utf8");
+    for (const name of ["TookTooLong", "HeadersTooLarge"]) {
+      const { description } = document.components.responses[name] as { readonly description: string };
+      expect([name, html.split(description).length - 1, html.includes(`<td>${name}</td>`)]).toEqual([name, 1, false]);
+    }
+    expect(html.indexOf('id="answers"')).toBeLessThan(html.indexOf("<details>"));
+  });
+
+  it("says of an operation which header it takes, in which media types, and what comes with an answer", async () => {
+    const html = (await at.call("/docs")).body.toString("utf8");
+    const [, of = ""] = /<span class="path">\/token<\/span>([^]*?)<\/details>/.exec(html) ?? [];
+    for (const part of [
+      "<td><code>DPoP</code></td><td>header</td><td>a proof to bind the token",
+      "<code>application/x-www-form-urlencoded</code>, <code>application/json</code>, <code>application/ace+json</code>",
+      '<a href="#shape-TokenAnswerCbor">TokenAnswerCbor</a> as <code>application/ace+cbor</code>',
+      "with <code>Retry-After</code>, <code>RateLimit-Policy</code>, <code>RateLimit</code>",
+    ]) {
+      expect(of).toContain(part);
+    }
+    expect(html).toContain("says in <code>Allow</code> which it has");
   });
 });

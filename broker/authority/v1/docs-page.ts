@@ -2,7 +2,7 @@
  * `GET /docs`: the OpenAPI document as a page for people. It is one file without script, and loads nothing from anywhere.
  */
 import { createHash } from "node:crypto";
-import type { Json } from "./openapi-oauth.ts";
+import type { Json } from "./openapi-parts.ts";
 
 /** The page, and the policy that keeps it from doing anything but being read. */
 export interface DocsPage {
@@ -32,6 +32,7 @@ export function docsPage(document: Json): DocsPage {
     methods.filter((method) => item[method] !== undefined).map((method) => ({ path, method, ...item[method]! })),
   );
   const schemas = Object.entries(components.schemas);
+  const common = commonAnswers(operations);
   const html = `<!doctype html>
 <html lang="en">
 <head>
@@ -42,11 +43,20 @@ export function docsPage(document: Json): DocsPage {
 </head>
 <body>
 <h1>${text(info.title)}</h1>
-<p>${text(info.description)}. The same for programs: <a href="openapi.json">openapi.json</a>.</p>
+<p>${prose(info.description)}. The same for programs: <a href="openapi.json">openapi.json</a>.</p>
 <h2 id="credentials">credentials</h2>
 ${table(
   ["name", "what it is"],
   Object.entries(components.securitySchemes).map(([name, { description }]) => [code(name), prose(description)]),
+)}
+<h2 id="answers">answers</h2>
+<p>Any request may be answered with</p>
+${table(
+  ["answer", "what"],
+  [...common].map(([status, reference]) => [
+    code(status),
+    prose(components.responses[lastWord(reference)]!.description!),
+  ]),
 )}
 <nav aria-label="groups">${tags.map(({ name }) => `<a href="#${text(name)}">${text(name)}</a>`).join("")}<a href="#shapes">shapes</a></nav>
 ${tags
@@ -54,7 +64,7 @@ ${tags
     ({ name }) => `<section aria-labelledby="${text(name)}"><h2 id="${text(name)}">${text(name)}</h2>
 ${operations
   .filter((operation) => operation.tags.includes(name))
-  .map(toDetails)
+  .map((operation) => toDetails(operation, common))
   .join("\n")}</section>`,
   )
   .join("\n")}
@@ -70,7 +80,19 @@ ${schemas.map(([name, schema]) => `<h3 id="shape-${text(name)}">${text(name)}</h
   };
 }
 
-function toDetails(operation: Operation & { readonly path: string; readonly method: string }): string {
+/** References that all operations have under the same status: said once, and not with each. */
+function commonAnswers(operations: readonly Operation[]): ReadonlyMap<string, string> {
+  const [first, ...others] = operations.map(({ responses }) => responses);
+  const found = Object.entries(first ?? {}).flatMap(([status, { $ref }]): [string, string][] =>
+    $ref !== undefined && others.every((responses) => responses[status]?.$ref === $ref) ? [[status, $ref]] : [],
+  );
+  return new Map(found);
+}
+
+function toDetails(
+  operation: Operation & { readonly path: string; readonly method: string },
+  common: ReadonlyMap<string, string>,
+): string {
   const { path, method, summary, description = "", parameters = [], requestBody, responses } = operation;
   const sent = Object.entries(requestBody?.content ?? {});
   const credentials = operation.security?.flatMap((one) => Object.keys(one)).map(code) ?? [];
@@ -81,20 +103,45 @@ ${
     ? ""
     : table(
         ["parameter", "in", "what"],
-        parameters.map((one) => [code(one.name), text(one.in), prose(one.schema.description ?? typeOf(one.schema))]),
+        parameters.map((one) => [
+          code(one.name),
+          text(one.in),
+          prose(one.description ?? one.schema.description ?? typeOf(one.schema)),
+        ]),
       )
 }
-${sent.length === 0 ? "" : `<p>Sends ${shapeOf(sent[0]![1].schema)} as ${sent.map(([type]) => code(type)).join(", ")}.</p>`}
+${sent.length === 0 ? "" : `<p>Sends ${toForms(sent)}.</p>`}
 ${table(
   ["answer", "what"],
-  Object.entries(responses).map(([status, answer]) => [code(status), toAnswer(answer)]),
+  Object.entries(responses)
+    .filter(([status]) => !common.has(status))
+    .map(([status, answer]) => [code(status), toAnswer(answer)]),
 )}</details>`;
 }
 
-function toAnswer({ $ref, description, content }: ResponseOf): string {
+function toAnswer({ $ref, description, headers, content }: ResponseOf): string {
   if ($ref !== undefined) return text(lastWord($ref));
-  const schema = Object.values(content ?? {})[0]?.schema;
-  return `${prose(description ?? "")}${schema === undefined ? "" : ` ${shapeOf(schema)}`}`;
+  const forms = Object.entries(content ?? {});
+  const names = Object.keys(headers ?? {}).map(code);
+  return [
+    prose(description ?? ""),
+    ...(forms.length === 0 ? [] : [toForms(forms)]),
+    ...(names.length === 0 ? [] : [`with ${names.join(", ")}`]),
+  ].join(" – ");
+}
+
+/** A body in each of its media types; those of one shape together. JSON alone is what one expects, and is not named. */
+function toForms(forms: readonly (readonly [type: string, { readonly schema: Schema }])[]): string {
+  const types = new Map<string, string[]>();
+  for (const [type, { schema }] of forms) {
+    const shape = shapeOf(schema);
+    types.set(shape, [...(types.get(shape) ?? []), type]);
+  }
+  return [...types]
+    .map(([shape, names]) =>
+      /^application\/(problem\+)?json$/.test(names.join()) ? shape : `${shape} as ${names.map(code).join(", ")}`,
+    )
+    .join("; or ");
 }
 
 function toFields(schema: Schema): string {
@@ -137,7 +184,8 @@ function shapeOf(schema: Schema): string {
     return `<a href="#shape-${text(name)}">${text(name)}</a>`;
   }
   const items = schema.properties?.["items"]?.items;
-  return items === undefined ? text(typeOf(schema)) : `a list of ${shapeOf(items)}`;
+  if (items !== undefined) return `a list of ${shapeOf(items)}`;
+  return schema.description === undefined ? text(typeOf(schema)) : prose(schema.description.replace(/\.$/, ""));
 }
 
 function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -174,6 +222,7 @@ interface OpenApi {
   readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Partial<Record<(typeof methods)[number], Operation>>>>;
   readonly components: {
+    readonly responses: Readonly<Record<string, ResponseOf>>;
     readonly schemas: Readonly<Record<string, Schema>>;
     readonly securitySchemes: Readonly<Record<string, { readonly description: string }>>;
   };
@@ -184,14 +233,22 @@ interface Operation {
   readonly summary: string;
   readonly description?: string;
   readonly security?: readonly Readonly<Record<string, unknown>>[];
-  readonly parameters?: readonly { readonly name: string; readonly in: string; readonly schema: Schema }[];
+  readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> };
   readonly responses: Readonly<Record<string, ResponseOf>>;
+}
+
+interface Parameter {
+  readonly name: string;
+  readonly in: string;
+  readonly description?: string;
+  readonly schema: Schema;
 }
 
 interface ResponseOf {
   readonly $ref?: string;
   readonly description?: string;
+  readonly headers?: Readonly<Record<string, unknown>>;
   readonly content?: Readonly<Record<string, { readonly schema: Schema }>>;
 }
 

@@ -1,23 +1,33 @@
 /**
  * The OAuth endpoints in the OpenAPI document: requests by the schemas that they are parsed with, answers as RFC 6749, 7662 and
- * 8414 have them.
+ * 9701 have them, and the headers of RFC 6585 and RFC 9449.
  *
- * The CBOR of the same requests (RFC 9200) has no schema language here; docs/protocol.md gives it byte for byte.
+ * The CBOR of the same requests (RFC 9200) has no schema language here: its keys are named, and docs/protocol.md gives it byte
+ * for byte.
  */
 import { z } from "zod";
+import { ACE_CBOR } from "../../../shared/ace.ts";
+import { INTROSPECTION_JWT } from "../../../shared/introspection.ts";
+import { JSON_TYPE } from "../body.ts";
+import { tokenPaths } from "../context.ts";
+import { introspectionPaths } from "../oauth/introspect-route.ts";
 import { presentedTokenSchema } from "../oauth/presented-token.ts";
+import { revocationPath } from "../oauth/revoke-route.ts";
 import { tokenRequestSchema } from "../oauth/token-request.ts";
+import {
+  bytes,
+  cborMap,
+  describe,
+  header,
+  headerParameter,
+  reference,
+  says,
+  type Described,
+  type Json,
+  type Operation,
+} from "./openapi-parts.ts";
 
-/** A part of the document. */
-export type Json = Readonly<Record<string, unknown>>;
-
-/** One operation that the table of `/v1` has not. */
-export interface OauthOperation {
-  readonly path: string;
-  readonly method: "get" | "post";
-  readonly tag: string;
-  readonly operation: Json;
-}
+const tokenType = z.enum(["Bearer", "DPoP", "pop"]);
 
 /** What is sent and answered there, for the document's schemas. */
 export const oauthSchemas = {
@@ -25,10 +35,10 @@ export const oauthSchemas = {
   PresentedToken: presentedTokenSchema,
   TokenAnswer: z.object({
     access_token: z.string(),
-    token_type: z.enum(["Bearer", "DPoP", "pop"]),
+    token_type: tokenType,
     expires_in: z.int(),
     scope: z.string().optional().meta({ description: "where it is not exactly what was asked for" }),
-    ace_profile: z.literal("mqtt_tls").optional(),
+    ace_profile: z.literal("mqtt_tls").optional().meta({ description: "where it was asked for" }),
   }),
   IntrospectionAnswer: z
     .looseObject({
@@ -40,8 +50,12 @@ export const oauthSchemas = {
       exp: z.int().optional(),
       iat: z.int().optional(),
       jti: z.string().optional(),
-      scope: z.string().optional(),
-      token_type: z.enum(["Bearer", "DPoP", "pop"]).optional(),
+      scope: z.string().optional().meta({ description: "what it allows now" }),
+      cnf: z
+        .looseObject({})
+        .optional()
+        .meta({ description: "what it is bound to: `jwk`, `x5t#S256` or `jkt` (RFC 7800, 8705, 9449)" }),
+      token_type: tokenType.optional(),
       time: z.int().optional().meta({ description: "the authority's clock, in seconds" }),
       expires_in: z.int().optional(),
     })
@@ -52,102 +66,127 @@ export const oauthSchemas = {
   }),
 };
 
+/** The same in CBOR, and the answer that is signed. */
+export const oauthBytes = {
+  TokenRequestCbor: cborMap(
+    "RFC 9200, section 5.8.1",
+    "`4` req_cnf, `5` audience, `9` scope, `24` client_id, `33` grant_type, `38` ace_profile, `-65537` client_assertion, a CWT",
+  ),
+  TokenAnswerCbor: cborMap(
+    "RFC 9200, section 5.8.2",
+    "`1` access_token, `2` expires_in, `9` scope, `34` token_type, `38` ace_profile",
+  ),
+  PresentedTokenCbor: cborMap(
+    "RFC 9200, section 5.9.1",
+    "`11` token, `24` client_id, `-65537` client_assertion, a CWT",
+  ),
+  IntrospectionAnswerCbor: cborMap(
+    "RFC 9200, section 5.9.2",
+    "`1` iss, `2` sub, `3` aud, `4` exp, `6` iat, `7` cti, `8` cnf, `9` scope, `10` active, `24` client_id, `34` token_type, `-65538` time, `-65539` expires_in",
+  ),
+  OauthErrorCbor: cborMap("RFC 9200, section 5.8.3", "`30` error, `31` error_description"),
+  SignedIntrospectionAnswer: bytes(
+    "application/jwt",
+    "Where `Accept` names it: a JWT (RFC 9701) with the IntrospectionAnswer in `token_introspection`.",
+  ),
+};
+
+const tokenQuota = "How many tokens the client gets in a minute, and what is left of it";
+const rateLimit = (isRequired: boolean): Json => ({
+  "RateLimit-Policy": header(`${tokenQuota}: the policy, \`"client";q=600;w=60\``, { isRequired }),
+  RateLimit: header(`${tokenQuota}: the state, \`"client";r=599;t=60\``, { isRequired }),
+});
+
+/** One of these is enough; nothing is for who proves themselves in the body. */
 const clientMayBe = [{ client: [] }, { certificate: [] }, {}];
+const callerMayBe = [{ client: [] }, { certificate: [] }, { admin: [] }, {}];
+
+const refusals = {
+  "400": "the request is refused",
+  "401": "who asks has not proven who they are",
+  "413": says("request.too-large"),
+  "415": says("request.media-type"),
+  "429": "too many failures to prove who asks",
+  "507": says("storage.failed"),
+};
 
 /** The operations, in the order of the flow. */
-export const oauthOperations: readonly OauthOperation[] = [
-  ...(["/token", "/get-access-token"] as const).map((path) =>
-    post(path, "token", {
+export const oauthOperations: readonly Operation[] = [
+  ...tokenPaths.map((path) =>
+    post(path, {
       summary: "get-access-token",
       description:
-        "The client credentials grant (RFC 6749, section 4.4). A client proves itself by secret, signed assertion or certificate; a `DPoP` header binds the token to a key (RFC 9449).",
-      sends: "TokenRequest",
-      answers: "TokenAnswer",
-      cbor: true,
+        "The client credentials grant (RFC 6749, section 4.4). A client proves itself by certificate, by secret, or by a signed assertion in the body, where a secret may stand too. The answer comes in the encoding of the question.",
+      security: clientMayBe,
+      parameters: [headerParameter("DPoP", "a proof to bind the token to its key (RFC 9449), for apis of kind http")],
+      sends: accepted("TokenRequest"),
+      answer: {
+        says: "granted",
+        content: answered("TokenAnswer"),
+        headers: rateLimit(true),
+      },
+      refusals: {
+        ...refusals,
+        "429": "too many tokens in this minute, or too many failures to prove who asks",
+      },
+      // who has not proven who they are hears of nobody's quota
+      refusalHeaders: { on: ["400", "429", "507"], headers: rateLimit(false) },
     }),
   ),
-  ...(["/introspect", "/verify-token"] as const).map((path) =>
-    post(path, "token", {
+  ...introspectionPaths.map((path) =>
+    post(path, {
       summary: "verify-token",
       description:
-        "Whether a token is good now (RFC 7662). An api asks with its own credential for tokens of its audience, a client for its own.",
-      sends: "PresentedToken",
-      answers: "IntrospectionAnswer",
-      cbor: true,
+        "Whether a token is good now (RFC 7662). An api asks with its own credential for tokens of its audience, a client for its own, whoever holds the admin key for any. The answer comes in the encoding of the question.",
+      security: callerMayBe,
+      sends: accepted("PresentedToken"),
+      answer: {
+        says: "what holds of it",
+        content: {
+          ...answered("IntrospectionAnswer"),
+          [INTROSPECTION_JWT]: { schema: reference("SignedIntrospectionAnswer") },
+        },
+      },
+      refusals: { ...refusals, "507": "the assertion of the caller could not be marked as used" },
     }),
   ),
-  post("/revoke", "token", {
+  post(revocationPath, {
     summary: "a client gives back a token (RFC 7009)",
-    description: "What is no token, or none any more, is answered as if it had been taken back.",
-    sends: "PresentedToken",
-    cbor: true,
+    description:
+      "A client takes back a token of its own, whoever holds the admin key any. What is no token, or none any more, is answered as if it had been taken back.",
+    security: callerMayBe,
+    sends: accepted("PresentedToken"),
+    answer: { says: "done" },
+    refusals: { ...refusals, "400": "the request is refused, or the token is another client's" },
   }),
-  get("/.well-known/oauth-authorization-server", "metadata (RFC 8414)", "application/json"),
-  get("/.well-known/jwks.json", "the keys that verify tokens (RFC 7517)", "application/jwk-set+json"),
-  get("/.well-known/cose-keys", "the same keys (RFC 9052, section 7)", "application/cose-key-set"),
 ];
 
-interface PostedTo {
-  readonly summary: string;
-  readonly description: string;
-  readonly sends: keyof typeof oauthSchemas;
-  readonly answers?: keyof typeof oauthSchemas;
-  readonly cbor: boolean;
+type Posted = Omit<Described, "id" | "tag" | "refusalContent">;
+
+function post(path: string, said: Posted): Operation {
+  const inJson = { [JSON_TYPE]: { schema: reference("OauthError") } };
+  return describe("post", path, {
+    ...said,
+    id: `post-${path.slice(1)}`,
+    tag: "token",
+    refusalContent: { ...inJson, [ACE_CBOR]: { schema: reference("OauthErrorCbor") } },
+    // who asks in CBOR has no other media type
+    otherContent: { "415": inJson },
+  });
 }
 
-function post(path: string, tag: string, { summary, description, sends, answers, cbor }: PostedTo): OauthOperation {
-  const asked = { schema: reference(sends) };
-  const binary = { schema: { type: "string", contentEncoding: "binary" } };
-  const operation = {
-    tags: [tag],
-    summary,
-    description,
-    operationId: `post-${path.slice(1)}`,
-    security: clientMayBe,
-    requestBody: {
-      required: true,
-      content: {
-        "application/x-www-form-urlencoded": asked,
-        "application/json": asked,
-        "application/ace+json": asked,
-        ...(cbor && { "application/ace+cbor": binary }),
-      },
-    },
-    responses: {
-      "200":
-        answers === undefined
-          ? { description: "done" }
-          : { description: "granted", content: { "application/json": { schema: reference(answers) } } },
-      "400": refused("the request is refused"),
-      "401": refused("who asks has not proven who they are"),
-      "429": {
-        ...refused("too many requests"),
-        headers: { "retry-after": { schema: { type: "integer" }, description: "seconds" } },
-      },
-    },
+/** What there is in JSON and in CBOR. */
+type Name = "TokenRequest" | "TokenAnswer" | "PresentedToken" | "IntrospectionAnswer";
+
+function accepted(name: Name): Json {
+  return { "application/x-www-form-urlencoded": { schema: reference(name) }, ...answered(name) };
+}
+
+function answered(name: Name): Json {
+  const schema = reference(name);
+  return {
+    [JSON_TYPE]: { schema },
+    "application/ace+json": { schema },
+    [ACE_CBOR]: { schema: reference(`${name}Cbor`) },
   };
-  return { path, method: "post", tag, operation };
-}
-
-function get(path: string, summary: string, type: string): OauthOperation {
-  const operation = {
-    tags: ["discovery"],
-    summary,
-    operationId: `get-${path.split("/").at(-1)!}`,
-    security: [],
-    responses: {
-      "200": { description: "found", content: { [type]: { schema: { type: "object" } } } },
-      "304": { description: "as it was: see `If-None-Match`" },
-      "4XX": { description: "refused" },
-    },
-  };
-  return { path, method: "get", tag: "discovery", operation };
-}
-
-function refused(description: string): Json {
-  return { description, content: { "application/json": { schema: reference("OauthError") } } };
-}
-
-function reference(name: keyof typeof oauthSchemas): Json {
-  return { $ref: `#/components/schemas/${name}` };
 }

@@ -1,14 +1,19 @@
 /**
  * The OpenAPI 3.1 document of the authority, written from the table of routes and the schemas that requests are parsed with;
- * the OAuth endpoints are those of `openapi-oauth.ts`.
+ * the OAuth endpoints are those of `openapi-oauth.ts`, all other paths those of `openapi-public.ts`.
  */
 import { z } from "zod";
 import { meaningOf, type Reason } from "../../../shared/refusal.ts";
 import type { Access } from "./access.ts";
-import { oauthOperations, oauthSchemas, type Json } from "./openapi-oauth.ts";
+import { oauthBytes, oauthOperations, oauthSchemas } from "./openapi-oauth.ts";
+import { challenge, header, reference, unread, unreadAnswers, type Json } from "./openapi-parts.ts";
+import { publicBytes, publicOperations, publicSchemas } from "./openapi-public.ts";
 import { answered, sent } from "./registry-bodies.ts";
 import type { Route } from "./registry-route.ts";
 import { routes } from "./registry-table.ts";
+
+/** Those that the table of `/v1` has not. */
+const otherOperations = [...oauthOperations, ...publicOperations];
 
 /** The document, ready to be sent as JSON but for `servers`, which are known once the authority listens. */
 export function openApiDocument(): Json {
@@ -16,13 +21,14 @@ export function openApiDocument(): Json {
   for (const route of routes) {
     (paths[toPath(route)] ??= {})[route.method.toLowerCase()] = toOperation(route);
   }
-  for (const { path, method, operation } of oauthOperations) (paths[path] ??= {})[method] = operation;
+  for (const { path, method, operation } of otherOperations) (paths[path] ??= {})[method] = operation;
   return {
     openapi: "3.1.0",
     info: {
       title: "Postern",
       version: "1",
-      description: "Tokens for devices and services, and the projects, apis, roles and clients behind them",
+      description:
+        "Tokens for devices and services, and the projects, apis, roles and clients behind them. A path answers a method that it has not with 405, and says in `Allow` which it has",
       license: { name: "MIT", identifier: "MIT" },
     },
     security: [{ admin: [] }],
@@ -30,8 +36,16 @@ export function openApiDocument(): Json {
     paths,
     components: {
       securitySchemes,
-      responses: Object.fromEntries(problems.map(([name, reason]) => [name, toProblem(reason)])),
-      schemas: { ...toSchemas(sent), ...toSchemas(answered), ...toSchemas(oauthSchemas), Problem: problem },
+      responses: {
+        ...Object.fromEntries(problems.map(([name, reason]) => [name, toProblem(name, reason)])),
+        ...unreadAnswers,
+      },
+      schemas: {
+        ...toSchemas({ ...sent, ...answered, ...oauthSchemas, ...publicSchemas }),
+        ...oauthBytes,
+        ...publicBytes,
+        Problem: problem,
+      },
     },
   };
 }
@@ -45,7 +59,8 @@ const securitySchemes = {
     scheme: "basic",
     description: "id and secret of a client, or of an api as `<project>/<api>`",
   },
-  certificate: { type: "mutualTLS", description: "the certificate of a device" },
+  certificate: { type: "mutualTLS", description: "the certificate of a device, or of a broker elsewhere" },
+  ticket: { type: "http", scheme: "basic", description: "an empty user, and the secret of a ticket as password" },
 };
 
 /** Whose credential opens a row. */
@@ -99,6 +114,7 @@ function toOperation(route: Route): Json {
           { $ref: `#/components/responses/${name}` },
         ]),
       ),
+      ...unread,
       default: { description: "refused", content: problemContent },
     },
   };
@@ -149,7 +165,7 @@ function tagOf({ path }: Route): string {
 }
 
 function tagsOf(rows: readonly Route[]): Json[] {
-  const names = new Set([...rows.map(tagOf), ...oauthOperations.map(({ tag }) => tag)]);
+  const names = new Set([...rows.map(tagOf), ...otherOperations.map(({ tag }) => tag)]);
   return [...names].map((name) => ({ name, description: `What there is of ${name}.` }));
 }
 
@@ -185,16 +201,18 @@ function toSchema(schema: z.ZodType): Json {
   return rest;
 }
 
-function reference(name: string): Json {
-  return { $ref: `#/components/schemas/${name}` };
-}
-
 function json(schema: Json): Json {
   return { "application/json": { schema } };
 }
 
-function toProblem(reason: Reason): Json {
-  return { description: meaningOf(reason).says, content: problemContent };
+function toProblem(name: ProblemName, reason: Reason): Json {
+  const headers =
+    name === "Unauthorized"
+      ? challenge
+      : name === "TooMany"
+        ? { "Retry-After": header("seconds until it may go better", { type: "integer" }) }
+        : undefined;
+  return { description: meaningOf(reason).says, ...(headers && { headers }), content: problemContent };
 }
 
 const problemContent = { "application/problem+json": { schema: reference("Problem") } };
