@@ -4,6 +4,8 @@ import { AdminFailure, type AdminClient } from "./admin-client.ts";
 /** What a check found. `ok` is null where it could not look, or there was nothing to look at. */
 export interface Finding {
   readonly ok: boolean | null;
+  /** Nothing is missing, and yet somebody should look at it. */
+  readonly warns?: true;
   readonly says: string;
   /** The command that mends it, or what to do where there is none. */
   readonly mend?: string;
@@ -32,6 +34,11 @@ export async function walk(checks: readonly Check[]): Promise<Found[]> {
 /** All is well. */
 export function good(says: string): Finding {
   return { ok: true, says };
+}
+
+/** Nothing is missing, but something is as it should not be; `mend` where a command changes that. */
+export function warning(says: string, mend?: string): Finding {
+  return { ok: true, warns: true, says, ...(mend !== undefined && { mend }) };
 }
 
 /** Nothing could be seen, or there was nothing to see. */

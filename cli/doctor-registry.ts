@@ -1,11 +1,13 @@
 /**
- * Whether everything is there that a client needs to get a token: who asks, the project, the api, a role on it, the client, its
- * role, its credential, a token. In this order, because each needs those before it.
+ * Whether everything is there that a client needs to get a token, and the api to judge it: who asks, the project, the api, what
+ * that has of its own, a role on it, the client, its role, its credential, a token. In this order, because each needs those
+ * before it.
  */
 import { AdminFailure, route, type AdminClient } from "./admin-client.ts";
-import type { Secret } from "./credentials.ts";
+import { topicsCheck, verifierCheck, type Api } from "./doctor-api.ts";
 import { find, good, missing, unseen, type Check, type Finding } from "./doctor-check.ts";
-import { formatList, formatTime } from "./output.ts";
+import { credential, token, type Client } from "./doctor-client.ts";
+import { formatList } from "./output.ts";
 
 /** What is asked about; what is left out is not looked at. */
 export interface Subject {
@@ -21,27 +23,13 @@ export interface Status {
   readonly brokers: { readonly mqtts: string | null };
   readonly registration: string;
   readonly mail: string;
+  /** Null for whoever has not the admin key. */
   readonly storage: { readonly writable: boolean } | null;
-}
-
-interface Api {
-  readonly name: string;
-  readonly kind: string;
-  readonly audience: string;
-  readonly ttl_seconds: number;
-  readonly bearer: boolean;
 }
 
 interface Role {
   readonly name: string;
   readonly api: string;
-}
-
-interface Client {
-  readonly id: string;
-  readonly kind: string;
-  readonly enabled: boolean;
-  readonly roles: readonly string[];
 }
 
 /** Checks of whoever asks, and of the installation. `learn` is given its status. */
@@ -105,7 +93,11 @@ export function installationChecks(
 /** Checks of what a client needs for a token. */
 export function flowChecks(admin: AdminClient, subject: Subject, status: () => Status): Check[] {
   const { project } = subject;
-  if (project === undefined) return [{ check: "project", run: () => anyProject(admin) }];
+  const topics: Check = {
+    check: "topics",
+    run: () => topicsCheck(admin, { seesAll: status().storage !== null, project }),
+  };
+  if (project === undefined) return [{ check: "project", run: () => anyProject(admin) }, topics];
   const base = route`/v1/projects/${project}`;
   let apis: Api[] = [];
   let roles: Role[] = [];
@@ -137,6 +129,8 @@ export function flowChecks(admin: AdminClient, subject: Subject, status: () => S
         return missing(`project ${project} has not ${what}`, mend);
       },
     },
+    { check: "verifier", run: () => verifierCheck(admin, project, apis) },
+    topics,
     {
       check: "role",
       run: async () => {
@@ -198,92 +192,4 @@ async function anyProject(admin: AdminClient): Promise<Finding> {
   const found = await admin.list<{ slug: string }>(route`/v1/projects`);
   if (found.length === 0) return missing("there is no project yet", "postern project create <slug>");
   return unseen(`${found.length === 1 ? "there is one" : `there are ${found.length}`}; none was named, see --project`);
-}
-
-/** A device has a certificate or a ticket for one, others a secret or a key; any of them will do. */
-async function credential(
-  admin: AdminClient,
-  base: string,
-  { id, kind }: Client,
-  now: number,
-  learn: (flags: string) => void,
-): Promise<Finding> {
-  const [project, name] = id.split(".") as [string, string];
-  const ofClient = `${base}${route`/clients/${name}`}`;
-  const certificates = await admin.list<{ status: string; not_after: number }>(
-    `${base}${route`/certificates?client=${id}`}`,
-  );
-  const certificate = certificates.find(({ status, not_after }) => status === "good" && not_after > now);
-  learn("--key-file <file>");
-  if (certificate !== undefined) return good(`a certificate until ${formatTime(certificate.not_after)}`);
-  const keys = await admin.list<unknown>(`${ofClient}/keys`);
-  if (keys.length > 0) return good(`${keys.length} public ${keys.length === 1 ? "key" : "keys"}`);
-  learn("--secret <secret>");
-  const secrets = await admin.list<Secret>(`${ofClient}/secrets`);
-  const secret = secrets.find(({ status }) => status === "valid");
-  if (secret !== undefined) return good(`secret ${secret.id}`);
-  const tickets = await admin.list<{
-    id: string;
-    client: string | null;
-    used: number;
-    uses: number;
-    expires_at: number;
-    revoked: boolean;
-  }>(`${base}/tickets`);
-  const ticket = tickets.find(
-    (one) => one.client === id && !one.revoked && one.used < one.uses && one.expires_at > now,
-  );
-  if (ticket !== undefined) return good(`ticket ${ticket.id}, which waits to be used by postern agent enrol`);
-  const had =
-    certificates.length > 0
-      ? "no certificate that is good any more"
-      : secrets.length > 0
-        ? "no secret that is valid any more"
-        : "no credential";
-  const mend =
-    kind === "device"
-      ? `postern ticket create --project ${project} --client ${name}`
-      : `postern secret create --client ${id}`;
-  return missing(`${id} has ${had}`, mend);
-}
-
-/** The newest token on record for this client on one of the apis. */
-async function token(
-  admin: AdminClient,
-  base: string,
-  client: Client,
-  apis: readonly Api[],
-  now: number,
-  proof: string,
-): Promise<Finding> {
-  interface Entry {
-    readonly at: number;
-    readonly event: string;
-    readonly subject: string | null;
-    readonly facts: { readonly audience?: string } | null;
-  }
-  const answer = await admin.get<{ items: Entry[] }>(`${base}/audit?limit=5000`).catch((error: unknown) => {
-    if (error instanceof AdminFailure && error.status === 403) return undefined;
-    throw error;
-  });
-  if (answer === undefined) return unseen("your role does not permit to read the audit log");
-  for (const { at, event, subject, facts } of answer.items) {
-    const api =
-      event === "token.issued" && subject === client.id && apis.find((one) => one.audience === facts?.audience);
-    if (!api) continue;
-    const end = at + api.ttl_seconds;
-    if (end > now) return good(`one for ${api.audience} until ${formatTime(end)}`);
-    return missing(`its newest one expired at ${formatTime(end)}`, getToken(client, api, proof));
-  }
-  return missing(
-    `${client.id} has got no token for ${formatList(apis.map(({ audience }) => audience))}`,
-    getToken(client, apis[0]!, proof),
-  );
-}
-
-function getToken({ id, kind }: Client, { name, audience, bearer }: Api, proof: string): string {
-  if (kind === "device") return `postern agent token --api ${name}`;
-  // a secret proves no key that the token could be bound to
-  const binding = bearer || !proof.startsWith("--secret") ? "" : " --dpop-key <file>";
-  return `postern token get --client ${id} --audience ${audience} ${proof}${binding}`;
 }

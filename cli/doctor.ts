@@ -84,7 +84,13 @@ function format(checks: readonly Found[], isWell: boolean): string {
     [false, "no"],
     [null, "- "],
   ]);
-  const lines = checks.map(({ check, ok, says }) => `${marks.get(ok)!}  ${check.padEnd(width)}  ${says}`);
+  const markOf = ({ ok, warns }: Found): string => (warns === true ? "!!" : marks.get(ok)!);
+  const lines = checks.map((found) => `${markOf(found)}  ${found.check.padEnd(width)}  ${toWords(found)}`);
   const mend = checks.at(-1)?.mend;
   return [...lines, ...(isWell || mend === undefined ? [] : [`to mend it: ${mend}`])].join("\n");
+}
+
+/** A warning has the command that mends it beside it; what is missing has it at the end. */
+function toWords({ says, warns, mend }: Found): string {
+  return warns === true && mend !== undefined ? `${says}: ${mend}` : says;
 }

@@ -5,9 +5,10 @@
  * issuer, and of endpoints that are not the issuer's own, nothing is taken (RFC 8414, section 3.3).
  */
 import { Agent } from "node:https";
-import { FeedError, type FeedFault } from "../broker/trust/feed-request.ts";
+import { FeedError } from "../broker/trust/feed-request.ts";
 import { fetchBytes, type Fetched } from "../broker/trust/fetch-bytes.ts";
-import type { ApiCredential, Settings } from "./options.ts";
+import type { Settings } from "./options.ts";
+import { proveOwn, type OwnProof } from "./own-credential.ts";
 
 /** Which endpoint is meant, by its name in the metadata. */
 export type Endpoint = "jwks_uri" | "introspection_endpoint" | "trl_endpoint";
@@ -16,7 +17,8 @@ export type Endpoint = "jwks_uri" | "introspection_endpoint" | "trl_endpoint";
 export interface Asking {
   readonly query?: Readonly<Record<string, string>> | undefined;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array | undefined;
+  /** Parameters that are sent as a form, with POST; default: nothing is sent, with GET. */
+  readonly form?: Readonly<Record<string, string>> | undefined;
   /** With the credential of the api; default false. */
   readonly isAuthenticated?: boolean | undefined;
   /** How long the authority was asked to hold its answer. */
@@ -54,12 +56,15 @@ export interface Authority {
 
 const wellKnown = "/.well-known/oauth-authorization-server";
 const metadataBytes = 64 * 1024;
+/** Clocks that differ by more are named where an assertion is refused. */
+const toleratedSeconds = 60;
+const nothing: OwnProof = { headers: {}, parameters: {} };
 
 type Metadata = Readonly<Record<string, unknown>>;
 
 /** Opens the way to an authority; it connects when it is asked. */
 export function openAuthority(settings: Settings): Authority {
-  const { issuer, authorityUrl, ca, credential, answerMilliseconds } = settings;
+  const { issuer, authorityUrl, ca, credential, answerMilliseconds, nowSeconds } = settings;
   const agent = new Agent({ keepAlive: true, maxSockets: 64, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) });
   let isClosed = false;
   let metadata: Promise<Metadata> | undefined;
@@ -67,16 +72,25 @@ export function openAuthority(settings: Settings): Authority {
   let failures = 0;
   let isRefused = false;
 
+  /** What an assertion says of the time must be right by the clock of the authority. */
+  const sayClocks = ({ headers }: Fetched): string => {
+    const ahead = Math.round(nowSeconds() - Date.parse(headers.date ?? "") / 1000);
+    if (credential?.kind !== "key" || !(Math.abs(ahead) > toleratedSeconds)) return "";
+    return `; the clock here is ${Math.abs(ahead)} s ${ahead > 0 ? "ahead of" : "behind"} that of the authority`;
+  };
   const fetch = async (url: URL, asking: Asking): Promise<Fetched> => {
-    const { headers, body, heldSeconds = 0, maxBytes, bodyMilliseconds = answerMilliseconds, signal } = asking;
+    const { headers, form, heldSeconds = 0, maxBytes, bodyMilliseconds = answerMilliseconds, signal } = asking;
     const limits = { answerMilliseconds: answerMilliseconds + heldSeconds * 1000, bodyMilliseconds, maxBytes };
-    const authorization = asking.isAuthenticated === true ? { authorization: basic(credential!) } : undefined;
-    const options = { ...limits, headers: { ...headers, ...authorization }, body, signal };
+    // made anew each time: whether an assertion has arrived is not known, and it counts once
+    const toOptions = () => {
+      const proof = asking.isAuthenticated === true ? proveOwn(credential!, issuer, nowSeconds()) : nothing;
+      return { ...limits, signal, ...toRequest({ ...headers, ...proof.headers }, form, proof.parameters) };
+    };
     try {
-      return await fetchBytes(url, { ...options, agent }).catch((error: unknown) => {
+      return await fetchBytes(url, { ...toOptions(), agent }).catch((error: unknown) => {
         // a kept connection may be at its end there while it is used here; nothing that is asked changes anything
         if (!isReset(error) || isClosed) throw error;
-        return fetchBytes(url, { ...options, ca });
+        return fetchBytes(url, { ...toOptions(), ca });
       });
     } catch (error) {
       // where one connection has gone silent the others that wait for work may have too, and each would cost as much time
@@ -120,7 +134,7 @@ export function openAuthority(settings: Settings): Authority {
           throw error;
         });
         const fetched = await fetch(toUrl(await metadata, endpoint, asking.query), asking);
-        assertAnswered(fetched);
+        assertAnswered(fetched, asking.isAuthenticated === true ? sayClocks(fetched) : "");
         const result = read(fetched);
         errors.set(endpoint, undefined);
         if (asking.isAuthenticated === true) isRefused = false;
@@ -173,18 +187,19 @@ function isReset(error: unknown): boolean {
   return ["ECONNRESET", "EPIPE"].includes(String((error as { code?: unknown }).code));
 }
 
-/** From these no conclusion is drawn about any token (RFC 7662, section 2.3). */
-function assertAnswered({ status }: Fetched): void {
-  const fault: FeedFault | undefined =
-    status === 401 || status === 403 ? "refused" : status >= 500 ? "failed" : undefined;
-  if (fault !== undefined) throw new FeedError(fault, `status ${status}`);
+/** From these no conclusion is drawn about any token (RFC 7662, section 2.3). `hint` is why it may be refused. */
+function assertAnswered({ status }: Fetched, hint = ""): void {
+  if (status === 401 || status === 403) throw new FeedError("refused", `status ${status}${hint}`);
+  if (status >= 500) throw new FeedError("failed", `status ${status}`);
 }
 
-/** RFC 6749, section 2.3.1: both are form-encoded first. */
-function basic({ id, secret = "" }: ApiCredential): string {
-  return `Basic ${Buffer.from(`${toFormText(id)}:${toFormText(secret)}`).toString("base64")}`;
-}
-
-function toFormText(text: string): string {
-  return new URLSearchParams({ t: text }).toString().slice(2);
+/** What is sent: with parameters a form, else nothing. */
+function toRequest(
+  headers: Readonly<Record<string, string>>,
+  form: Asking["form"],
+  parameters: OwnProof["parameters"],
+): { readonly headers: Readonly<Record<string, string>>; readonly body?: Uint8Array } {
+  if (form === undefined) return { headers };
+  const body = Buffer.from(new URLSearchParams({ ...form, ...parameters }).toString());
+  return { headers: { ...headers, "content-type": "application/x-www-form-urlencoded" }, body };
 }

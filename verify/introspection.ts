@@ -21,8 +21,8 @@ export function askScope(
   claims: Claims,
 ): Promise<Pick<Claims, "scope"> | undefined> {
   const asking = {
-    headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
-    body: Buffer.from(new URLSearchParams({ token, token_type_hint: "access_token" }).toString()),
+    headers: { accept: "application/json" },
+    form: { token, token_type_hint: "access_token" },
     isAuthenticated: true,
     maxBytes,
   };

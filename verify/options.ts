@@ -1,10 +1,11 @@
 /**
  * What a verifier is opened with, and the checks of it: a verifier that is configured wrongly is not opened at all.
  *
- * Refuses (TypeError) an issuer that is not reached over HTTPS, and a mode that must ask the authority without a credential to
- * ask with.
+ * Refuses (TypeError) an issuer that is not reached over HTTPS, a mode that must ask the authority without a credential to
+ * ask with, and the list of revoked tokens with a credential that it cannot be asked for with.
  */
 import { openMonotonic } from "../broker/trust/feed-clock.ts";
+import { readCredential, type ApiCredential, type OwnCredential } from "./own-credential.ts";
 
 /**
  * How a token is verified, from the cheapest to the strictest. `local`: signature, issuer, audience and expiry with the keys
@@ -13,14 +14,6 @@ import { openMonotonic } from "../broker/trust/feed-clock.ts";
  * 7662).
  */
 export type Mode = "local" | "feed" | "introspect";
-
-/** The credential of the api itself, made with `postern secret create --api`. */
-export interface ApiCredential {
-  /** `<project>/<api>`. */
-  readonly id: string;
-  /** Undefined where it was to come from the environment and did not: then the verifier is not opened. */
-  readonly secret: string | undefined;
-}
 
 /** What is done while the authority cannot be asked: nobody is let in, or who was found good a moment ago. */
 export type WhenUnreachable = "deny" | { readonly lastKnownGoodSeconds: number };
@@ -42,9 +35,9 @@ export interface VerifierOptions {
   readonly authorityUrl?: string | undefined;
   /** PEM of the authorities that its certificate is checked against; default: the system's. */
   readonly ca?: string | undefined;
-  /** Needed for the modes `feed` and `introspect`. */
+  /** Needed for the modes `feed` and `introspect`; for `feed` it is a secret. */
   readonly credential?: ApiCredential | undefined;
-  /** Default: `feed` with a credential, `local` without. */
+  /** Default: `feed` with a secret, `introspect` with a key, `local` without either. */
   readonly mode?: Mode | undefined;
   /** The mode for a scope; of the scopes that a route demands the strictest mode counts. */
   readonly scopes?: Readonly<Record<string, Mode>> | undefined;
@@ -84,7 +77,7 @@ export interface Settings {
   readonly audience: string;
   readonly authorityUrl: string;
   readonly ca: string | undefined;
-  readonly credential: ApiCredential | undefined;
+  readonly credential: OwnCredential | undefined;
   readonly mode: Mode;
   readonly scopes: ReadonlyMap<string, Mode>;
   readonly maxStalenessSeconds: number;
@@ -108,18 +101,14 @@ const silent: VerifierLog = { info() {}, warn() {}, error() {} };
 
 /** Checks the options and fills in the defaults. Throws TypeError. */
 export function readOptions(options: VerifierOptions): Settings {
-  const { issuer, audience, credential, whenUnreachable = "deny" } = options;
+  const { issuer, audience, whenUnreachable = "deny" } = options;
   assertHttps(issuer, "issuer");
   if (typeof audience !== "string" || audience === "") throw new TypeError("audience is not a text");
   if (options.authorityUrl !== undefined) assertHttps(options.authorityUrl, "authorityUrl");
-  const mode = options.mode ?? (credential === undefined ? "local" : "feed");
+  const credential = options.credential && readCredential(options.credential);
+  const mode = options.mode ?? defaultMode(options.credential);
   const scopes = new Map(Object.entries(options.scopes ?? {}));
-  for (const one of [mode, ...scopes.values()]) {
-    if (!modes.includes(one)) throw new TypeError(`there is no mode ${one}`);
-    if (one !== "local" && !isCredential(credential)) {
-      throw new TypeError(`mode ${one} needs the credential of the api, {id: "<project>/<api>", secret}`);
-    }
-  }
+  for (const one of [mode, ...scopes.values()]) assertPossible(one, credential);
   return {
     issuer,
     audience,
@@ -168,9 +157,22 @@ function assertHttps(text: unknown, name: string): void {
   if (!isPlain || url.protocol !== "https:") throw new TypeError(`${name} is not an https URL`);
 }
 
-function isCredential(credential: ApiCredential | undefined): boolean {
-  const { id, secret } = credential ?? {};
-  return typeof id === "string" && /^[^/]+\/[^/]+$/.test(id) && typeof secret === "string" && secret !== "";
+/** The cheapest that hears of revoked tokens with what was given, whether that can be used or not. */
+function defaultMode(given: ApiCredential | undefined): Mode {
+  if (given === undefined) return "local";
+  return Object.hasOwn(given, "privateKey") && given.secret === undefined ? "introspect" : "feed";
+}
+
+function assertPossible(mode: Mode, credential: OwnCredential | undefined): void {
+  if (!modes.includes(mode)) throw new TypeError(`there is no mode ${mode}`);
+  if (mode === "local") return;
+  if (credential === undefined) {
+    const forms = mode === "feed" ? "secret}" : "secret} or {id, privateKey}";
+    throw new TypeError(`mode ${mode} needs the credential of the api, {id: "<project>/<api>", ${forms}`);
+  }
+  if (mode === "feed" && credential.kind === "key") {
+    throw new TypeError("mode feed needs a secret: the list of revoked tokens cannot be asked for with a key");
+  }
 }
 
 function number<Name extends string>(

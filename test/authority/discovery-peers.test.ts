@@ -1,10 +1,13 @@
 /**
  * Two OAuth clients that are not ours, `oauth4webapi` and `openid-client`, go through what the metadata says: discovery, a
- * token, introspection, plain and signed, and revocation, over TLS that they verify with our CA.
+ * token, introspection, plain and signed, and revocation, over TLS that they verify with our CA. With DPoP they use their token
+ * at a resource server as well.
  */
-import type { KeyObject } from "node:crypto";
+import { KeyObject } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { request as httpsRequest } from "node:https";
+import { createServer, request as httpsRequest } from "node:https";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as oauth from "oauth4webapi";
@@ -21,11 +24,14 @@ import { replaceKeys } from "../../broker/registry/public-keys.ts";
 import { createRole } from "../../broker/registry/roles.ts";
 import { createSecret } from "../../broker/registry/secrets.ts";
 import { createMemoryTrust } from "../../broker/trust/memory-trust.ts";
+import { createVerifier, protect, type Verifier } from "../../verify/index.ts";
 import { makeDevice } from "./fixture.ts";
 
 const audience = "shop.orders";
 const clientId = "shop.cart";
 const apiId = "shop/orders";
+/** As an api of kind http is unless told otherwise: its tokens are bound. Client and resource server have a key and no secret. */
+const bound = { audience: "shop.stock", clientId: "shop.shelf", apiId: "shop/stock" };
 
 type Keys = Awaited<ReturnType<typeof oauth.generateKeyPair>>;
 
@@ -45,6 +51,9 @@ let secret: string;
 let apiSecret: string;
 let keys: Keys;
 let apiKeys: Keys;
+let shelfKeys: Keys;
+let stockKeys: Keys;
+let tls: { readonly cert: string; readonly key: string };
 let device: { readonly id: string; readonly cert: string; readonly privateKey: KeyObject };
 
 beforeAll(async () => {
@@ -55,7 +64,7 @@ beforeAll(async () => {
   authority = await startAuthority({
     registry,
     ca: certificates,
-    tls: await certificates.issueServer([]),
+    tls: (tls = await certificates.issueServer([])),
     host: "127.0.0.1",
     port: 0,
     brokers: { mqtts: null, wss: null, mqtt: null },
@@ -82,6 +91,15 @@ beforeAll(async () => {
   const jwk = ({ publicKey }: Keys): Promise<unknown> => crypto.subtle.exportKey("jwk", publicKey);
   replaceKeys(registry, { project: "shop", client: "cart" }, [await jwk(keys)]);
   replaceKeys(registry, api, [await jwk(apiKeys)]);
+
+  const stock = { project: "shop", api: "stock" };
+  createApi(registry, { project: "shop", name: "stock", kind: "http", scopes: ["read", "write"] });
+  createRole(registry, { ...stock, name: "keeper", scopes: ["read"] });
+  createClient(registry, { project: "shop", name: "shelf", kind: "service", roles: ["keeper"] });
+  shelfKeys = await oauth.generateKeyPair("ES256", { extractable: true });
+  stockKeys = await oauth.generateKeyPair("ES256", { extractable: true });
+  replaceKeys(registry, { project: "shop", client: "shelf" }, [await jwk(shelfKeys)]);
+  replaceKeys(registry, stock, [await jwk(stockKeys)]);
 });
 afterAll(() => close());
 
@@ -130,6 +148,8 @@ interface Tried {
   ): Promise<{ readonly access_token: string; readonly token_type: string; readonly scope?: string }>;
   introspect(token: string): Promise<Record<string, unknown>>;
   revoke(token: string): Promise<void>;
+  /** Asks a resource server with a token, and with a DPoP proof if the last token was asked for with one. */
+  use(token: string, url: URL): Promise<Response>;
 }
 
 interface Wish {
@@ -137,14 +157,27 @@ interface Wish {
   readonly method: "client_secret_basic" | "client_secret_post" | "private_key_jwt" | "tls_client_auth";
   /** Whether it wants signed answers, whose signatures it verifies. */
   readonly isSigned: boolean;
+  /** Default: the api that takes bearer tokens. */
+  readonly audience?: string;
+  /** Looks at each request. */
+  readonly watch?: (request: Request) => void;
 }
 
 type Open = (wish: Wish) => Promise<Tried>;
 
-const credentialOf = (id: string): { secret: string; key: Keys["privateKey"] } =>
-  id === apiId ? { secret: apiSecret, key: apiKeys.privateKey } : { secret, key: keys.privateKey };
-const fetchOf = ({ method }: Wish): Fetch => createFetch(ca, method === "tls_client_auth" ? device : undefined);
-const parameters = { audience, scope: "read" };
+function credentialOf(id: string): { readonly secret: string; readonly key: Keys["privateKey"] } {
+  if (id === apiId) return { secret: apiSecret, key: apiKeys.privateKey };
+  if (id === bound.apiId) return { secret: "", key: stockKeys.privateKey };
+  return id === bound.clientId ? { secret: "", key: shelfKeys.privateKey } : { secret, key: keys.privateKey };
+}
+function fetchOf({ method, watch }: Wish): Fetch {
+  const fetch = createFetch(ca, method === "tls_client_auth" ? device : undefined);
+  return (url, options) => {
+    watch?.(new Request(url, { method: options?.method ?? "GET", headers: new Headers(options?.headers as never) }));
+    return fetch(url, options);
+  };
+}
+const parametersOf = (wish: Wish): Record<string, string> => ({ audience: wish.audience ?? audience, scope: "read" });
 
 const openOauth4webapi: Open = async (wish) => {
   const fetch = fetchOf(wish);
@@ -163,10 +196,12 @@ const openOauth4webapi: Open = async (wish) => {
     private_key_jwt: () => oauth.PrivateKeyJwt(key),
     tls_client_auth: () => oauth.TlsClientAuth(),
   }[wish.method]();
+  let DPoP: oauth.DPoPHandle | undefined;
   return {
     async getToken(asksForDpop) {
-      const DPoP = asksForDpop ? oauth.DPoP(client, await oauth.generateKeyPair("ES256")) : undefined;
-      const answer = await oauth.clientCredentialsGrantRequest(server, client, proof, new URLSearchParams(parameters), {
+      DPoP = asksForDpop ? oauth.DPoP(client, await oauth.generateKeyPair("ES256")) : undefined;
+      const parameters = new URLSearchParams(parametersOf(wish));
+      const answer = await oauth.clientCredentialsGrantRequest(server, client, proof, parameters, {
         ...options,
         ...(DPoP && { DPoP }),
       });
@@ -181,6 +216,8 @@ const openOauth4webapi: Open = async (wish) => {
     async revoke(token) {
       await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, proof, token, options));
     },
+    use: (token, url) =>
+      oauth.protectedResourceRequest(token, "GET", url, undefined, undefined, { ...options, ...(DPoP && { DPoP }) }),
   };
 };
 
@@ -199,15 +236,65 @@ const openOpenidClient: Open = async (wish) => {
     [openid.customFetch]: fetch,
   });
   if (wish.isSigned) openid.enableNonRepudiationChecks(config);
+  let DPoP: openid.DPoPHandle | undefined;
   return {
     async getToken(asksForDpop) {
-      const DPoP = asksForDpop ? openid.getDPoPHandle(config, await openid.randomDPoPKeyPair("ES256")) : undefined;
-      return openid.clientCredentialsGrant(config, parameters, DPoP && { DPoP });
+      DPoP = asksForDpop ? openid.getDPoPHandle(config, await openid.randomDPoPKeyPair("ES256")) : undefined;
+      return openid.clientCredentialsGrant(config, parametersOf(wish), DPoP && { DPoP });
     },
     introspect: async (token) => ({ ...(await openid.tokenIntrospection(config, token)) }),
     revoke: (token) => openid.tokenRevocation(config, token),
+    use: (token, url) =>
+      openid.fetchProtectedResource(config, token, url, "GET", undefined, undefined, DPoP && { DPoP }),
   };
 };
+
+interface Resource {
+  readonly url: URL;
+  close(): Promise<void>;
+}
+
+/** A resource server over TLS whose own credential is a key. */
+async function openResource(): Promise<Resource> {
+  let verifier: Verifier | undefined;
+  const server = createServer(tls, (request, response) => {
+    const handle = protect(verifier!, { scopes: ["read"] }, (_request, answer, { client, verifiedBy, boundTo }) => {
+      answer.end(`${client} by ${verifiedBy}, bound by ${boundTo?.kind}`);
+    });
+    handle(request, response);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const origin = `https://localhost:${(server.address() as AddressInfo).port}`;
+  verifier = await createVerifier({
+    issuer: authority.url,
+    audience: bound.audience,
+    ca,
+    origin,
+    credential: { id: bound.apiId, privateKey: KeyObject.from(stockKeys.privateKey) },
+  });
+  return {
+    url: new URL("/things", origin),
+    async close() {
+      server.close();
+      await verifier.close();
+    },
+  };
+}
+
+async function metadataOf(): Promise<oauth.AuthorizationServer> {
+  const issuer = new URL(authority.url);
+  const options = { algorithm: "oauth2", [oauth.customFetch]: createFetch(ca) } as const;
+  return oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, options));
+}
+
+/** Of an answer, or of the error that a library makes of a challenge. */
+async function statusOf(asked: Promise<Response>): Promise<unknown> {
+  return asked.then(
+    ({ status }) => status,
+    (error: unknown) => (error as { readonly status?: unknown }).status,
+  );
+}
 
 describe.each<[string, Open]>([
   ["oauth4webapi", openOauth4webapi],
@@ -260,6 +347,55 @@ describe.each<[string, Open]>([
       await expect(api.revoke(token)).rejects.toMatchObject({ error: "unauthorized_client" });
     },
   );
+
+  describe("at an api whose tokens are bound, by a key alone", () => {
+    const wish = { id: bound.clientId, method: "private_key_jwt", isSigned: false, audience: bound.audience } as const;
+    let resource: Resource;
+    beforeAll(async () => void (resource = await openResource()));
+    afterAll(() => resource.close());
+
+    test("with DPoP: a token, introspection, and a request that the resource server lets in", async () => {
+      const requests: Request[] = [];
+      const client = await open({ ...wish, watch: (request) => requests.push(request) });
+      const { access_token: token, token_type } = await client.getToken(true);
+      expect(token_type).toBe("dpop");
+      const api = await open({ id: bound.apiId, method: "private_key_jwt", isSigned: false });
+      const said = await api.introspect(token);
+      expect(said).toMatchObject({ active: true, aud: bound.audience, scope: "read", token_type: "DPoP" });
+
+      const answer = await client.use(token, resource.url);
+      expect([answer.status, await answer.text()]).toEqual([200, "shop.shelf by introspection, bound by dpop"]);
+
+      // the same request, judged by a resource server that is not ours
+      const server = await metadataOf();
+      const options = { requireDPoP: true, [oauth.customFetch]: createFetch(ca) };
+      const claims = await oauth.validateJwtAccessToken(server, requests.at(-1)!, bound.audience, options);
+      expect(claims).toMatchObject({ sub: bound.clientId, client_id: bound.clientId, scope: "read", cnf: said["cnf"] });
+
+      await client.revoke(token);
+      expect(await api.introspect(token)).toEqual({ active: false });
+      expect(await statusOf(client.use(token, resource.url))).toBe(401);
+    });
+
+    test("the token is no good with the proof of another key, nor without one", async () => {
+      const [client, other] = [await open(wish), await open(wish)];
+      const { access_token: token } = await client.getToken(true);
+      await other.getToken(true);
+      expect(await statusOf(other.use(token, resource.url))).toBe(401);
+      const plain = await open(wish);
+      expect(await statusOf(plain.use(token, resource.url))).toBe(401);
+      expect(await statusOf(client.use(token, resource.url))).toBe(200);
+    });
+
+    test("without DPoP the token is of type pop, which clients that know Bearer and DPoP do not take", async () => {
+      const client = await open(wish);
+      const refused = await client.getToken(false).then(
+        () => "taken",
+        (error: unknown) => `${String(error)} ${String((error as Error).cause)}`,
+      );
+      expect(refused).toMatch(/unsupported `token_type` value/);
+    });
+  });
 
   test("is refused as somebody else", async () => {
     const client = await open({ id: "shop.nobody", method: "client_secret_basic", isSigned: false });

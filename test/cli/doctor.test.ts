@@ -7,7 +7,11 @@ import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openCertificateAuthority } from "../../broker/authority/certificates/certificates.ts";
+import { Sqlite } from "../../broker/sqlite/sqlite.ts";
+import type { AdminClient } from "../../cli/admin-client.ts";
 import { brokerCheck } from "../../cli/doctor-agent.ts";
+import { findOverlaps, topicsCheck } from "../../cli/doctor-api.ts";
+import { readPublicKey, toJwk } from "../../shared/cose-key.ts";
 import { generatePrivateKey } from "../../shared/es256.ts";
 import { openPlace, type Person, type Place } from "./people.ts";
 import { postern, type Json, type Transcript } from "./transcript.ts";
@@ -94,6 +98,8 @@ describe("what a client needs for a token is named one by one, and each command 
       "ok  registration",
       "ok  project",
       "ok  api",
+      "!!  verifier",
+      "-   topics",
       "ok  role",
       "ok  client",
       "ok  grant",
@@ -139,6 +145,110 @@ describe("what a client needs for a token is named one by one, and each command 
   });
 });
 
+describe("the resource server of an api of kind http", () => {
+  const asked = "the resource server of acme/web has";
+  const verifierOf = async (line: string): Promise<Json> => {
+    const { checks } = JSON.parse((await place.run(`doctor ${line} --json`)).stdout);
+    return checks.find(({ check }: Json) => check === "verifier");
+  };
+
+  it("has a secret that is good, or a key", async () => {
+    const mend = "postern secret create --api web --project acme";
+    const says = `${asked} no credential to ask about tokens with`;
+    expect(await verifierOf("--project acme")).toEqual({ check: "verifier", ok: true, warns: true, says, mend });
+    expect((await place.run("doctor --project acme")).stdout).toContain(`\n!!  verifier      ${says}: ${mend}\n`);
+    const { id } = await place.json(mend.replace("postern ", ""));
+    expect(await verifierOf("--project acme")).toEqual({ check: "verifier", ok: true, says: "acme/web has a secret" });
+    await place.json(`secret retire ${id} --api web --project acme`);
+    expect(await verifierOf("--client acme.job")).toEqual({
+      check: "verifier",
+      ok: true,
+      warns: true,
+      says: `${asked} no secret that is valid any more to ask about tokens with`,
+      mend,
+    });
+    const keyFile = join(dir, "web.jwk");
+    writeFileSync(keyFile, JSON.stringify(toJwk(readPublicKey(generatePrivateKey()))));
+    await place.json(`api keys web --project acme --jwk ${keyFile}`);
+    const found = await verifierOf("--project acme --api web");
+    expect(found).toEqual({ check: "verifier", ok: true, says: "acme/web has 1 public key" });
+  });
+
+  it("of another api that is looked at should have one as well, and one of kind mqtt need not", async () => {
+    await place.json("api create shop --project acme --kind http --scopes read");
+    const lacking = { warns: true, mend: "postern secret create --api shop --project acme" };
+    expect(await verifierOf("--project acme")).toMatchObject(lacking);
+    expect(await verifierOf("--project acme --api web")).toMatchObject({ ok: true });
+    await place.json("secret create --api shop --project acme");
+    const says = "acme/shop has a secret, acme/web has 1 public key";
+    expect(await verifierOf("--project acme")).toMatchObject({ ok: true, says });
+    await place.json("api create tele --project acme --kind mqtt --topics acme/#");
+    const none = { check: "verifier", ok: null, says: "no api of kind http was looked at" };
+    expect(await verifierOf("--project acme --api tele")).toEqual(none);
+  });
+});
+
+describe("topics", () => {
+  const topicsOf = async (line = ""): Promise<Json> => {
+    const { checks } = JSON.parse((await place.run(`doctor${line} --json`)).stdout);
+    return checks.find(({ check }: Json) => check === "topics");
+  };
+  const good = { check: "topics", ok: true, says: "no topic is of two projects" };
+
+  it("of two projects are named with both apis, which is no failure", async () => {
+    await place.json("project create beta");
+    await place.json("project create gamma");
+    await place.json("api create tele --project beta --kind mqtt --topics beta/#");
+    expect(await topicsOf()).toEqual(good);
+    // as an installation has them that was made before this was refused
+    const db = new Sqlite(join(place.dataDir, "postern.db"));
+    db.prepare("UPDATE api SET topics = ? WHERE project = 'beta' AND name = 'tele'").run('["beta/#","acme/+/up"]');
+    db.close();
+    const says =
+      "acme/tele and beta/tele both have acme/+/up: clients of one project can be let read and write what is the other's";
+    expect(await topicsOf()).toEqual({ check: "topics", ok: true, warns: true, says });
+    expect(await topicsOf(" --project beta --api tele")).toMatchObject({ warns: true, says });
+    expect(await topicsOf(" --project acme --api tele")).toMatchObject({ warns: true, says });
+    const { stdout, exitCode } = await place.run("doctor");
+    expect([exitCode, stdout]).toEqual([0, expect.stringContaining(`\n!!  topics        ${says}\nok  broker `)]);
+    await place.json("api create other --project gamma --kind mqtt --topics gamma/#");
+    expect(await topicsOf(" --project gamma")).toEqual(good);
+  });
+
+  it.each<[what: string, topicsOf: Record<string, string[]>, overlaps: string[]]>([
+    ["apart", { "a/x": ["a/#"], "b/x": ["b/#"] }, []],
+    ["of one project alone", { "a/x": ["p/#"], "a/y": ["p/#"] }, []],
+    ["the same", { "a/x": ["p"], "b/x": ["p"] }, ["a/x b/x p"]],
+    ["one within the other", { "b/x": ["p/up"], "a/x": ["p/#"] }, ["a/x b/x p/up"]],
+    ["a level above", { "a/x": ["p"], "b/x": ["p/#"] }, ["a/x b/x p"]],
+    ["that cross", { "a/x": ["+/up"], "b/x": ["p/+"] }, ["a/x b/x p/up"]],
+    ["that do not begin with $", { "a/x": ["#"], "b/x": ["$own/p"] }, []],
+    [
+      "of three",
+      { "a/x": ["p/#"], "b/x": ["p/1"], "c/x": ["p/1", "q"] },
+      ["a/x b/x p/1", "a/x c/x p/1", "b/x c/x p/1"],
+    ],
+    ["shared twice, once", { "a/x": ["p", "q"], "b/x": ["q", "p"] }, ["a/x b/x p"]],
+  ])("%s", (_, given, overlaps) => {
+    const found = findOverlaps(new Map(Object.entries(given)));
+    expect(found.map(({ apis, topics }) => [...apis, topics].join(" "))).toEqual(overlaps);
+  });
+
+  it("that many share are counted", async () => {
+    const slugs = ["a", "b", "c", "d"].map((one) => `${one}${one}`);
+    const admin = {
+      list: (path: string) =>
+        Promise.resolve(
+          path === "/v1/projects" ? slugs.map((slug) => ({ slug })) : [{ name: "x", kind: "mqtt", topics: ["p"] }],
+        ),
+    } as unknown as AdminClient;
+    const { says } = await topicsCheck(admin, { seesAll: true, project: undefined });
+    expect(says).toMatch(
+      /^aa\/x and bb\/x both have p; aa\/x and cc\/x .*; aa\/x and dd\/x both have p; and 3 more pairs: /,
+    );
+  });
+});
+
 describe("whoever asks", () => {
   const ask = (line = ""): Promise<Json> => dev.run(`doctor${line} --ca ${place.ca} --json`).then(last);
 
@@ -164,7 +274,8 @@ describe("whoever asks", () => {
     const { stdout } = await dev.run("doctor");
     expect(stdout).toMatch(/\nok {2}developer {5}dev@example.com is registered and confirmed, dev_[0-9a-f]{16}\n/);
     expect(stdout).toMatch(/\n- {3}storage {7}only the holder of the admin key is told\n/);
-    expect(stdout).toMatch(/\n- {3}project {7}there is one; none was named, see --project\nok {2}broker /);
+    expect(stdout).toMatch(/\n- {3}project {7}there is one; none was named, see --project\n/);
+    expect(stdout).toMatch(/\n- {3}topics {8}only the holder of the admin key sees all projects\nok {2}broker /);
   });
 
   it("is told to log in again when the login is over", async () => {
