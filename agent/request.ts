@@ -41,6 +41,8 @@ const timeoutMs = 15_000;
 export function sendHttps(request: HttpsRequest): Promise<HttpsResponse> {
   const { url } = request;
   const what = `${request.method} ${url.origin}${url.pathname}`;
+  // for TLS an empty list means that of the system
+  if (request.ca?.trim() === "") throw new AgentFailure("refused", "the CA to trust is empty");
   if (url.protocol !== "https:") throw new AgentFailure("refused", `${url.origin} is not an https address`);
   const options: RequestOptions = {
     method: request.method,

@@ -74,30 +74,42 @@ export function openAdminClient(access: AdminAccess): AdminClient {
   };
 }
 
-interface Page {
+/** A part of a list. */
+export interface Page {
   readonly items: readonly unknown[];
   /** Where the next page starts; absent on the last. */
-  readonly next?: string | null;
+  readonly next?: string;
 }
 
-async function readPages<Item>(read: (path: string) => Promise<Page>, path: string): Promise<Item[]> {
+/** The page that came for `from`. Throws {@link AdminFailure} for what is none, and for one that leads nowhere. */
+export function readPage(answer: unknown, from?: string): Page {
+  const { items, next } = (answer ?? {}) as { readonly items?: unknown; readonly next?: unknown };
+  if (!Array.isArray(items)) throw new AdminFailure(200, "the answer is no list");
+  if (typeof next !== "string" || items.length === 0) return { items };
+  if (next === from) throw new AdminFailure(200, "the answer is the same page again and again");
+  return { items, next };
+}
+
+async function readPages<Item>(read: (path: string) => Promise<unknown>, path: string): Promise<Item[]> {
   const all: Item[] = [];
   const joint = path.includes("?") ? "&" : "?";
-  for (let from = path; ;) {
-    const { items, next } = await read(from);
-    all.push(...(items as Item[]));
-    if (typeof next !== "string" || items.length === 0) return all;
-    from = `${path}${joint}after=${encodeURIComponent(next)}`;
+  for (let from: string | undefined; ;) {
+    const at = from === undefined ? path : `${path}${joint}after=${encodeURIComponent(from)}`;
+    const { items, next } = readPage(await read(at), from);
+    for (const item of items) all.push(item as Item);
+    if (next === undefined) return all;
+    from = next;
   }
 }
 
 /** A path with its values encoded: route`/v1/projects/${slug}`. */
 export function route(texts: TemplateStringsArray, ...values: readonly string[]): string {
-  return texts.map((text, index) => text + encodeStep(values[index] ?? "")).join("");
+  return texts.map((text, index) => text + (index < values.length ? encodeStep(values[index]!) : "")).join("");
 }
 
-/** A step of dots alone would be resolved away. */
+/** A step of dots alone would be resolved away, and one of nothing be that of the whole list. */
 function encodeStep(value: string): string {
+  if (value === "") throw new AdminFailure(0, "a name is empty");
   if (value === "." || value === "..") throw new AdminFailure(0, `${value} is no name`);
   return encodeURIComponent(value);
 }

@@ -3,9 +3,10 @@
  *
  * A line counts only when it is to the byte what an export writes.
  */
+import { isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
 import { parseRow, readRow, type ChainCheck, type ChainedRow, type ChainFault } from "../shared/audit-chain.ts";
-import { route, type AdminClient } from "./admin-client.ts";
+import { readPage, route, type AdminClient } from "./admin-client.ts";
 import { fail } from "./failure.ts";
 
 const pageRows = "1000";
@@ -29,9 +30,9 @@ export async function findFault(
 export async function* readServer(admin: AdminClient): AsyncGenerator<ChainedRow | undefined> {
   for (let after = "0"; ;) {
     const path = route`/v1/audit?limit=${pageRows}&after=${after}`;
-    const { items, next } = await admin.get<{ items: readonly unknown[]; next?: string }>(path);
+    const { items, next } = readPage(await admin.get(path), after);
     for (const item of items) yield readRow(item);
-    if (next === undefined || items.length === 0) return;
+    if (next === undefined) return;
     after = next;
   }
 }
@@ -44,7 +45,9 @@ export async function* readExport(file: string): AsyncGenerator<ChainedRow | und
       rest = Buffer.concat([rest, chunk]);
       let start = 0;
       for (let at = rest.indexOf(10); at >= 0; at = rest.indexOf(10, start)) {
-        yield parseRow(rest.toString("utf8", start, at));
+        const line = rest.subarray(start, at);
+        // bytes that are no text would be read as a character that may stand in a row
+        yield isUtf8(line) ? parseRow(line.toString("utf8")) : undefined;
         start = at + 1;
       }
       rest = rest.subarray(start);

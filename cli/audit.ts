@@ -1,5 +1,6 @@
 /** `postern audit`: what happened, as it is on record; taken elsewhere, and verified here or there. */
 import { Option, type Command } from "commander";
+import { parseJson } from "../agent/folder.ts";
 import type { ChainHead } from "../shared/audit-chain.ts";
 import { route, type AdminClient } from "./admin-client.ts";
 import { contextOf, type Context } from "./context.ts";
@@ -33,12 +34,9 @@ export function define(noun: Command): void {
       const { output, withAdmin } = contextOf(command);
       const { project, limit } = options;
       if (!/^[1-9][0-9]{0,3}$/.test(limit)) failUsage("--limit is a number from 1 to 9999");
-      const path =
-        project === undefined
-          ? route`/v1/audit?limit=${limit}&before=${end}`
-          : route`/v1/projects/${project}/audit?limit=${limit}`;
-      const found = await orOfProject(project, () => withAdmin((admin) => admin.get<{ items: Row[] }>(path)));
-      const items = found.items.map(toReadable);
+      const path = project === undefined ? route`/v1/audit` : route`/v1/projects/${project}/audit`;
+      const found = await orOfProject(project, () => withAdmin((admin) => readNewest(admin, path, Number(limit))));
+      const items = found.map(toReadable);
       output.print(items, () =>
         formatTable(
           items,
@@ -97,9 +95,24 @@ export function define(noun: Command): void {
     });
 }
 
-/** The same whichever list it is from. */
+/** As many rows as are asked for, newest first: a page may hold fewer. */
+async function readNewest(admin: AdminClient, path: string, limit: number): Promise<Row[]> {
+  const { readPage } = await import("./admin-client.ts");
+  const rows: Row[] = [];
+  for (let before = end; ;) {
+    const { items, next } = readPage(
+      await admin.get(path + route`?limit=${String(limit - rows.length)}&before=${before}`),
+      before,
+    );
+    for (const item of items) rows.push(item as Row);
+    if (next === undefined || rows.length >= limit) return rows;
+    before = next;
+  }
+}
+
+/** The same whichever list it is from. Facts that are no JSON, which the verification finds, are shown as they are. */
 function toReadable({ facts, ...row }: Row): Row {
-  return { ...row, facts: typeof facts === "string" ? (JSON.parse(facts) as object) : facts };
+  return { ...row, facts: typeof facts === "string" ? ((parseJson(facts) as object | undefined) ?? facts) : facts };
 }
 
 type Rows = AsyncIterable<import("../shared/audit-chain.ts").ChainedRow | undefined>;

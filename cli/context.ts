@@ -3,8 +3,8 @@
  *
  * Address, key and trust come from the flags, else from POSTERN_URL, POSTERN_KEY and POSTERN_CA, else from the data folder
  * (`--data`, POSTERN_DATA, ./postern-data), else from `postern login`: the login at that address, or, where nothing names
- * one, the last. A data folder that is named wins over the environment. A key is sent only where it is from, or where the
- * caller said.
+ * one, the last. A data folder that is named wins over the environment, and a variable that is empty counts as none. A key is
+ * sent only where it is from, or where the caller said.
  */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
@@ -98,32 +98,54 @@ export async function findAccess(
   const { readAdminKey, readCaFor, readPlace } = await import("./admin-client.ts");
   const { findCa, findLastLogin, findLogin } = await import("./login-store.ts");
   const named = options.data !== undefined;
-  const env = named ? {} : environment;
-  const url = options.url ?? env["POSTERN_URL"];
-  const given = wanted === "none" ? undefined : (options.key ?? env["POSTERN_KEY"]);
-  const dir = options.data ?? environment["POSTERN_DATA"] ?? defaultDataDir;
+  const read = (name: string): string | undefined => (named ? undefined : readVariable(name, environment));
+  const url = options.url ?? read("POSTERN_URL");
+  const given = wanted === "none" ? undefined : (options.key ?? read("POSTERN_KEY"));
+  const dir = options.data ?? read("POSTERN_DATA") ?? defaultDataDir;
   const files = url === undefined || named ? readPlace(dir) : {};
   // a key that was given is for an authority that was named
-  const isOpen = given === undefined && !named && environment["POSTERN_DATA"] === undefined;
+  const isOpen = given === undefined && !named && read("POSTERN_DATA") === undefined;
   const found = url ?? files.url ?? (isOpen ? findLastLogin(environment)?.url : undefined);
   if (found === undefined)
     return fail(`no authority in ${dir}; start one with postern up, log in to one, or give --url or --data`);
-  if (!URL.canParse(found) || new URL(found).protocol !== "https:")
-    return failUsage(`${found} is not an https address`);
+  assertAddress(found);
 
-  const caFile = options.ca ?? env["POSTERN_CA"];
+  const caFile = options.ca ?? read("POSTERN_CA");
   const ca = caFile === undefined ? (files.ca ?? readCaFor(dir, found) ?? findCa(found, environment)) : readCa(caFile);
+  // TLS would go back to what the system trusts
+  if (ca?.trim() === "") return fail(`the CA of ${found} that is kept here is empty`);
   const issuer = files.issuer ?? found.replace(/\/+$/, "");
   const place = { url: found, issuer, ...(ca !== undefined && { ca }) };
   if (wanted === "none") return place;
-  if (given !== undefined) return { ...place, key: given };
+  if (given !== undefined)
+    return isKey(given) ? { ...place, key: given } : failUsage("the key has what no key has in it");
   const isOfFolder = named || (url === undefined && files.url !== undefined);
   const key = isOfFolder && wanted === "any" ? readAdminKey(dir) : undefined;
-  if (typeof key === "string") return { ...place, key };
+  if (typeof key === "string")
+    return isKey(key) ? { ...place, key } : fail(`${dir} holds no admin key that can be one`);
   const login = findLogin(found, environment);
   // a key that others may read and we may not is missing only where there is no login
   if (login === undefined && key instanceof Error) throw key;
   return login === undefined ? place : { ...place, key: login.token, email: login.email };
+}
+
+/** What a variable of the environment says; nothing where it is empty. */
+export function readVariable(name: string, environment: NodeJS.ProcessEnv = process.env): string | undefined {
+  const value = environment[name];
+  return value === "" ? undefined : value;
+}
+
+/** Fails for what is no address of an authority. A password in it is not said again. */
+function assertAddress(text: string): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url !== undefined && url.username + url.password !== "")
+    failUsage("an address has no user and no password in it");
+  if (url?.protocol !== "https:") failUsage(`${text} is not an https address`);
+}
+
+/** Whether it can stand in a header. */
+function isKey(text: string): boolean {
+  return /^[!-~]+$/.test(text);
 }
 
 /** The project and name of a client given as id, or as name with `--project`. */
@@ -140,6 +162,11 @@ export function readClientArgument(client: string, project: string | undefined):
 }
 
 function readCa(file: string): string {
+  const text = readFile(file);
+  return text.includes("-----BEGIN CERTIFICATE-----") ? text : fail(`${file} holds no certificate in PEM`);
+}
+
+function readFile(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {

@@ -117,6 +117,10 @@ function isLogin(origin: string, login: unknown): login is StoredLogin {
   const { token, email, ca } = (login ?? {}) as Record<string, unknown>;
   const isOrigin = URL.canParse(origin) && new URL(origin).origin === origin && origin.startsWith("https:");
   return (
-    isOrigin && typeof token === "string" && typeof email === "string" && ["string", "undefined"].includes(typeof ca)
+    isOrigin &&
+    typeof token === "string" &&
+    /^[!-~]+$/.test(token) &&
+    typeof email === "string" &&
+    ["string", "undefined"].includes(typeof ca)
   );
 }

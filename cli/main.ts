@@ -4,8 +4,12 @@ import { runProgram } from "./program.ts";
 
 // whoever reads our output may stop reading, as `head` does
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
+  // with the exit code that the command has come to by then
+  if (error.code === "EPIPE") process.exit();
+  process.stderr.write(`postern: stdout cannot be written (${error.code ?? "unknown error"})\n`);
+  process.exit(1);
 });
+// whoever does not read our errors has the exit code
+process.stderr.on("error", () => undefined);
 
 process.exitCode = await runProgram(process.argv.slice(2));

@@ -11,9 +11,21 @@ export interface Output {
   print(value: unknown, text: () => string): void;
 }
 
-/** Prints JSON or text, on stdout unless told otherwise. */
+/** Prints JSON or text, on stdout unless told otherwise. Neither moves the cursor, whatever an answer holds. */
 export function createOutput(json: boolean, write: (line: string) => void = writeLine): Output {
-  return { json, print: (value, text) => write(json ? JSON.stringify(value) : text()) };
+  return { json, print: (value, text) => write(json ? formatJson(value) : printableLines(text())) };
+}
+
+/** JSON without the control characters that may stand in it as they are. */
+function formatJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll(/[\u007f-\u009f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+}
+
+function printableLines(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => printable(line, Infinity))
+    .join("\n");
 }
 
 function writeLine(line: string): void {

@@ -1,5 +1,5 @@
-/** Private keys on P-256 in files: PEM, or a JWK with its `d`. */
-import { createPrivateKey, type JsonWebKey, type KeyObject } from "node:crypto";
+/** Private keys on P-256 in files: PEM, or a JWK with its `d`; and the certificates of such keys. */
+import { createPrivateKey, X509Certificate, type JsonWebKey, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSigner, type Signer } from "../shared/es256.ts";
 import { Refusal } from "../shared/refusal.ts";
@@ -24,6 +24,18 @@ function readPrivateKey(file: string): KeyObject {
   } catch {
     return fail(`${file} holds no private key, neither in PEM nor as a JWK`);
   }
+}
+
+/** Reads the certificate in a file, PEM; fails where it is none, or is of another key. */
+export function readCertificateOf(privateKey: KeyObject, file: string): string {
+  const text = readKeyFile(file);
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(text);
+  } catch {
+    return fail(`${file} holds no certificate in PEM`);
+  }
+  return certificate.checkPrivateKey(privateKey) ? text : fail(`${file} is the certificate of another key`);
 }
 
 /** Reads a file of text; fails with its name. */

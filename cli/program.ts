@@ -101,7 +101,7 @@ function speakInOneLine(command: Command): void {
         .replace(/^error: /, "")
         .trim()
         .replace(/\s*\n\s*/g, " ");
-      write(`postern: ${pathOf(command)}: ${why}\n`);
+      write(`postern: ${pathOf(command)}: ${printable(why, 500)}\n`);
     },
   });
   for (const child of command.commands) speakInOneLine(child);

@@ -4,9 +4,9 @@
  * A secret is better given in POSTERN_CLIENT_SECRET than on the command line, where others may see it.
  */
 import { Option, type Command } from "commander";
-import type { Scope } from "../shared/scope.ts";
+import type { Grant, Scope } from "../shared/scope.ts";
 import type { ClientProof, TokenAnswer } from "./ask-token.ts";
-import { contextOf, findAccess, readClientArgument, type GlobalOptions } from "./context.ts";
+import { contextOf, findAccess, readClientArgument, readVariable, type GlobalOptions } from "./context.ts";
 import { collect } from "./duration.ts";
 import { failUsage } from "./failure.ts";
 
@@ -55,6 +55,7 @@ export function defineGet(noun: Command): void {
 async function getAsClient(options: GetOptions, globals: GlobalOptions): Promise<TokenAnswer> {
   if (options.client === undefined) return failUsage("give --client with its secret or key, or --dir of an agent");
   const { project, name } = readClientArgument(options.client, options.project);
+  assertOneBinding(options);
   const proof = await readProof(options);
   const dpop = await readDpopKey(options);
   const scope = options.scope && (await readWish(options.scope));
@@ -77,23 +78,27 @@ async function getAsClient(options: GetOptions, globals: GlobalOptions): Promise
 async function readProof({ secret: given, keyFile, cert }: GetOptions): Promise<ClientProof> {
   if (keyFile === undefined) {
     if (cert !== undefined) return failUsage("give --cert together with --key-file");
-    const secret = given ?? process.env["POSTERN_CLIENT_SECRET"];
+    const secret = given ?? readVariable("POSTERN_CLIENT_SECRET");
     return secret === undefined
       ? failUsage("give --secret, --key-file or POSTERN_CLIENT_SECRET")
       : { kind: "secret", secret };
   }
   if (given !== undefined) return failUsage("give --secret or --key-file, not both");
-  const { readKeyFile, readSigner } = await import("./private-key.ts");
+  const { readCertificateOf, readSigner } = await import("./private-key.ts");
   const { signer, privateKey } = readSigner(keyFile);
   if (cert === undefined) return { kind: "key", signer };
   const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  return { kind: "certificate", certificatePem: readKeyFile(cert), keyPem };
+  return { kind: "certificate", certificatePem: readCertificateOf(privateKey, cert), keyPem };
 }
 
-async function readDpopKey({ dpopKey, cert, format }: GetOptions) {
+function assertOneBinding({ dpopKey, cert, format }: GetOptions): void {
+  if (dpopKey === undefined) return;
+  if (cert !== undefined) failUsage("give --dpop-key or --cert, not both: a token is bound to one key");
+  if (format === "cwt") failUsage("give --dpop-key or --format cwt, not both: DPoP is for JWTs");
+}
+
+async function readDpopKey({ dpopKey }: GetOptions) {
   if (dpopKey === undefined) return undefined;
-  if (cert !== undefined) return failUsage("give --dpop-key or --cert, not both: a token is bound to one key");
-  if (format === "cwt") return failUsage("give --dpop-key or --format cwt, not both: DPoP is for JWTs");
   const { readSigner } = await import("./private-key.ts");
   return readSigner(dpopKey).signer;
 }
@@ -104,15 +109,13 @@ async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer
   if ([keyFile, dpopKey, cert, format].some((given) => given !== undefined)) {
     failUsage("an agent has its own key and its own form of tokens: give --client, or none of the options of a client");
   }
-  const [{ openRefreshedAgent }, { parsePermission }] = await Promise.all([
-    import("../agent/agent.ts"),
-    import("../shared/scope.ts"),
-  ]);
+  const scope = options.scope && (await readPermissions(options.scope));
+  const { openRefreshedAgent } = await import("../agent/agent.ts");
   const api = options.api ?? options.audience;
   const agent = await openRefreshedAgent({
     dir,
     ...(api !== undefined && { api }),
-    ...(options.scope !== undefined && { scope: options.scope.map(parsePermission) }),
+    ...(scope !== undefined && { scope }),
   });
   const { text, expiresInSeconds } = await agent.token();
   return { access_token: text, token_type: "pop", expires_in: expiresInSeconds };
@@ -120,9 +123,23 @@ async function getAsAgent(options: GetOptions, dir: string): Promise<TokenAnswer
 
 /** Permissions are grants of an api of kind mqtt; anything else is scopes as they are. */
 async function readWish(scopes: readonly string[]): Promise<Scope> {
-  const { parsePermission } = await import("../shared/scope.ts");
   const permissions = scopes.filter((scope) => /^(pub|sub|pubsub):/.test(scope));
   if (permissions.length === 0) return scopes.join(" ");
   if (permissions.length < scopes.length) return failUsage("--scope is either permissions or plain scopes");
-  return scopes.map(parsePermission);
+  return readPermissions(scopes);
+}
+
+async function readPermissions(texts: readonly string[]): Promise<Grant[]> {
+  const [{ parsePermission }, { Refusal }] = await Promise.all([
+    import("../shared/scope.ts"),
+    import("../shared/refusal.ts"),
+  ]);
+  return texts.map((text) => {
+    try {
+      return parsePermission(text);
+    } catch (error) {
+      if (error instanceof Refusal) return failUsage(`--scope ${text}: ${error.detail}`);
+      throw error;
+    }
+  });
 }

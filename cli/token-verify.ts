@@ -9,7 +9,7 @@ import { sendHttps } from "../agent/request.ts";
 import type { Confirmation } from "../shared/claims.ts";
 import type { ActiveToken } from "../shared/introspection.ts";
 import { readAnswer } from "./admin-client.ts";
-import { contextOf, findAccess, readClientArgument, type GlobalOptions } from "./context.ts";
+import { contextOf, findAccess, readClientArgument, readVariable, type GlobalOptions } from "./context.ts";
 import { endWithNo, fail, failUsage } from "./failure.ts";
 import { formatFacts, formatList, formatTime } from "./output.ts";
 
@@ -64,7 +64,7 @@ function readCredential({ client, api, project, secret, keyFile }: VerifyOptions
     return { id, prove: (issuer) => sign(id, issuer, keyFile) };
   }
   const variable = client === undefined ? "POSTERN_API_SECRET" : "POSTERN_CLIENT_SECRET";
-  const given = secret ?? process.env[variable] ?? failUsage(`give --secret or ${variable}, or --key-file`);
+  const given = secret ?? readVariable(variable) ?? failUsage(`give --secret or ${variable}, or --key-file`);
   return { id, prove: async () => ({ client_secret: given }) };
 }
 

@@ -134,6 +134,15 @@ function getMember(r: Registry, project: string, developer: string): Member {
 function drop(r: Registry, project: string, developer: string, role: MemberRole, actor: string): void {
   statement(r.db, `DELETE FROM member WHERE project = ? AND developer = ?`).run(project, developer);
   audit(r, { event: "member.removed", actor, subject: developer, project, facts: { role } });
+  endKeys(r, project, developer, actor);
+}
+
+/** A key for this project alone ends with the membership: who is invited again does not bring it back. */
+function endKeys(r: Registry, project: string, developer: string, actor: string): void {
+  const end = `UPDATE api_key SET revoked_at = ? WHERE developer = ? AND project = ? AND revoked_at IS NULL RETURNING id`;
+  for (const { id } of statement<{ readonly id: string }>(r.db, end).all(r.nowSeconds(), developer, project)) {
+    audit(r, { event: "api-key.revoked", actor, subject: id, project, facts: { developer } });
+  }
 }
 
 const select = `

@@ -8,37 +8,54 @@ import { statement } from "../sqlite/database.ts";
 import type { Registry } from "./registry.ts";
 
 /**
- * Whose filters these are to be: `administrator`, any that are free; `developer`, of these only such as begin with a name that
- * is not another project's, so that nobody shuts out projects that are there, or takes all that is left.
+ * Who says which topics: `administrator`, any that are free; `developer`, of these only such as begin with the name of their
+ * project, so that nobody takes what others will want, or finds out what others have.
  */
 export type Founder = "administrator" | "developer";
 
-/** Throws `registry.conflict` for topics of another project, and `registry.invalid` for too much at once. */
+/** Throws `registry.conflict` for topics of another project, and `registry.invalid` for what a developer does not get. */
 export function assertFreeGround(
   r: Registry,
   { project, topics }: { readonly project: string; readonly topics: readonly string[] },
   founder: Founder,
 ): void {
+  if (topics.length === 0) return;
+  for (const [index, topic] of topics.entries()) {
+    if (founder === "administrator" || firstOf(topic) === project) continue;
+    refuse("registry.invalid", `topics.${index}: the first level is the name of the project`);
+  }
   const theirs = readTopicsBeside(r, project);
   for (const [index, topic] of topics.entries()) {
-    const [first] = topic.split("/", 1);
-    if (founder === "developer" && (first === "" || first === "#" || first === "+")) {
-      refuse("registry.invalid", `topics.${index}: the first level is a name, that of the project for one`);
-    }
-    const isNamed = founder === "developer" && first !== project && isProject(r, first!);
-    if (isNamed || theirs.some((their) => intersectFilters(topic, their) !== undefined)) {
-      refuse("registry.conflict", `topics.${index}: it meets topics of another project`);
-    }
+    if (meetsAny(topic, theirs)) refuse("registry.conflict", `topics.${index}: it meets topics of another project`);
   }
 }
 
-function isProject(r: Registry, name: string): boolean {
-  return statement(r.db, `SELECT 1 FROM project WHERE slug = ?`).get(name) !== undefined;
+/** Filters by their first level: of most projects that is their own name, which tells them from all others. */
+type ByFirst = ReadonlyMap<string, readonly string[]>;
+
+function meetsAny(topic: string, theirs: ByFirst): boolean {
+  const first = firstOf(topic);
+  const near = isWildcard(first) ? [...theirs.values()] : [first, "+", "#"].map((level) => theirs.get(level) ?? []);
+  return near.some((filters) => filters.some((filter) => intersectFilters(topic, filter) !== undefined));
 }
 
-function readTopicsBeside(r: Registry, project: string): string[] {
-  const sql = `SELECT value AS topic FROM api, json_each(api.topics) WHERE api.kind = 'mqtt' AND api.project <> ?`;
-  return statement<{ readonly topic: string }>(r.db, sql)
-    .all(project)
-    .map(({ topic }) => topic);
+function readTopicsBeside(r: Registry, project: string): ByFirst {
+  const sql = `SELECT value FROM api, json_each(api.topics) WHERE api.kind = 'mqtt' AND api.project <> ?`;
+  const byFirst = new Map<string, string[]>();
+  for (const { value } of statement<{ readonly value: string }>(r.db, sql).iterate(project)) {
+    const first = firstOf(value);
+    const beside = byFirst.get(first);
+    if (beside === undefined) byFirst.set(first, [value]);
+    else beside.push(value);
+  }
+  return byFirst;
+}
+
+function firstOf(filter: string): string {
+  const end = filter.indexOf("/");
+  return end < 0 ? filter : filter.slice(0, end);
+}
+
+function isWildcard(level: string): boolean {
+  return level === "+" || level === "#";
 }

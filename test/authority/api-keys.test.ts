@@ -1,7 +1,7 @@
 /** Personal keys: what they may, how they end, and what they never do. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { apiKeyTtl, MAX_API_KEYS } from "../../broker/registry/api-keys.ts";
-import { removeMember, setMemberRole } from "../../broker/registry/members.ts";
+import { addMember, removeMember, setMemberRole } from "../../broker/registry/members.ts";
 import { createProject } from "../../broker/registry/projects.ts";
 import { openAccounts, type Accounts, type Answer, type Person } from "./accounts-fixture.ts";
 
@@ -82,6 +82,21 @@ describe("a key", () => {
     expect(me.body.projects).toEqual([{ project: "farm", role: "owner" }]);
     const founded = await served.ask("POST", "/v1/projects", { body: { slug: "new" }, as: key });
     expect([founded.status, served.reason()]).toEqual([403, "access.permission"]);
+  });
+
+  it("for one project ends with the membership, and is not back with the next one", async () => {
+    served.join("bo@example.com", { farm: "owner" });
+    const [bound, free] = [served.keyOf(anna, { project: "farm" }), served.keyOf(anna)];
+    const read = async (as: string) => [(await served.ask("GET", "/v1/projects/farm", { as })).status, served.reason()];
+    removeMember(served.r, "farm", anna.id);
+    addMember(served.r, "farm", anna.id, "auditor", "admin");
+    expect(await read(bound)).toEqual([401, "api-key.revoked"]);
+    expect((await read(free))[0]).toBe(200);
+    const rows = served.r.db.prepare("SELECT project, subject FROM audit WHERE event = 'api-key.revoked'").all();
+    expect(rows).toEqual([{ project: "farm", subject: bound.split("_")[1] }]);
+    // and what was taken away is not taken away again
+    removeMember(served.r, "farm", anna.id);
+    expect(served.r.db.prepare("SELECT count(*) FROM audit WHERE event = 'api-key.revoked'").pluck().get()).toBe(1);
   });
 
   it("is not made for a project that is none of one's own", async () => {

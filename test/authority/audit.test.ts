@@ -1,7 +1,7 @@
 /** Refusals over HTTP as rows of the audit log, in every language; the log over HTTP; and what a flood makes of it. */
 import { request as httpsRequest } from "node:https";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { findRefusal } from "../../broker/registry/audit.ts";
+import { audit, findRefusal } from "../../broker/registry/audit.ts";
 import { refusalRates } from "../../broker/registry/refusals.ts";
 import { encodeTokenRequest } from "../../shared/ace.ts";
 import { openChainCheck, type ChainedRow } from "../../shared/audit-chain.ts";
@@ -225,6 +225,42 @@ describe("the log over HTTP", () => {
     expect(newestRow).toMatchObject(check.head);
   });
 
+  it("of one project is read page by page as well, newest first", async () => {
+    const seqs: number[] = [];
+    let pages = 0;
+    for (let before = ""; ; pages++) {
+      const { body } = await at.call(`/v1/projects/plant/audit?limit=3${before}`, { headers: ADMIN });
+      const { items, next } = JSON.parse(body.toString()) as { items: { seq: number }[]; next?: string };
+      seqs.push(...items.map(({ seq }) => seq));
+      if (next === undefined) break;
+      expect(items).toHaveLength(3);
+      before = `&before=${next}`;
+    }
+    const all = at.registry.db.prepare(`SELECT seq FROM audit WHERE project = 'plant' ORDER BY seq DESC`).pluck().all();
+    expect(seqs).toEqual(all);
+    expect(pages).toBe(Math.ceil(all.length / 3) - 1);
+  });
+
+  it("has pages of bounded size, whatever is in a row", async () => {
+    const fixture = await openFixture();
+    const before = fixture.registry.db.prepare("SELECT count(*) FROM audit").pluck().get() as number;
+    for (let n = 0; n < 6; n++) {
+      fixture.registry.append(() =>
+        audit(fixture.registry, { event: "thing.made", actor: "admin", facts: { n: "x".repeat(1_500_000) } }),
+      );
+    }
+    const sizes: number[] = [];
+    for (let after: string | undefined = "0"; after !== undefined;) {
+      const { body } = await fixture.call(`/v1/audit?limit=1000&after=${after}`, { headers: ADMIN });
+      const page = JSON.parse(body.toString()) as { items: ChainedRow[]; next?: string };
+      sizes.push(page.items.length);
+      expect(body.length).toBeLessThan(5 * 1024 * 1024);
+      after = page.next;
+    }
+    expect(sizes).toEqual([before + 2, 2, 2]);
+    await fixture.close();
+  });
+
   it.each(["?after=-1", "?after=x", "?after=1&before=5", "?limit=0", "?more=1"])("refuses %s", async (query) => {
     const { status } = await ask(query);
     expect([status, at.reason()]).toEqual([422, "registry.invalid"]);
@@ -247,6 +283,16 @@ describe("the log over HTTP", () => {
       storage: { writable: true },
     });
   });
+});
+
+it("says how things are where mails are sent", async () => {
+  const fixture = await openFixture({}, undefined, ":memory:", {
+    registration: "closed",
+    sendMail: () => undefined,
+  });
+  const { body } = await fixture.call("/v1/status", { headers: ADMIN });
+  expect(JSON.parse(body.toString())).toMatchObject({ registration: "closed", mail: "smtp" });
+  await fixture.close();
 });
 
 describe("a flood of refusals", () => {

@@ -160,6 +160,48 @@ describe("the change is worked out", () => {
       `postern api create <name> --project farm --kind mqtt --topics 'x'\\''; rm -rf $(HOME)'`,
     ],
     [
+      "a topic that looks like a placeholder",
+      "publish.topic",
+      { event: "publish.refused", ...pi, ...facts({ topic: "<name>" }) },
+      "no api of project farm has this topic: create one",
+      "postern api create <name> --project farm --kind mqtt --topics '<name>'",
+    ],
+    [
+      "topics that no one api has",
+      "subscribe.filter",
+      { event: "subscribe.refused", ...pi, ...facts({ asked: ["sub:sites/pi", "sub:roads/1"] }) },
+      "no api of project farm has this topic: create one",
+      "postern api create <name> --project farm --kind mqtt --topics sites/pi --topics roads/1",
+    ],
+    [
+      "a role that the client has not, beside those that it has",
+      "request.scope",
+      { actor: "farm.cam", subject: "farm.cam", ...facts({ audience: "farm.web", asked: ["write"] }) },
+      "farm.cam has no role on api web: give it keeper",
+      "postern client update cam --project farm --role sensor --role keeper",
+    ],
+    [
+      "an api without roles",
+      "request.scope",
+      { ...pi, ...facts({ audience: "farm.lone" }) },
+      "no role on api lone allows anything: create one, and give it to farm.pi with postern client update",
+      "postern role create <name> --project farm --api lone --scope <what>",
+    ],
+    [
+      "an audience in a project, by a stranger",
+      "request.audience",
+      { project: "zoo", ...facts({ audience: "zoo.cam" }) },
+      "correct the audience, or create the api",
+      "postern api create cam --project zoo --kind <mqtt|http>",
+    ],
+    [
+      "an audience of which no more is known",
+      "request.audience",
+      facts({ audience: "cam" }),
+      "correct the audience, or create the api with this --audience",
+      "postern api create <name> --project <project> --kind <mqtt|http>",
+    ],
+    [
       "an audience that nobody has",
       "request.audience",
       { ...pi, ...facts({ audience: "farm.cam" }) },
@@ -212,11 +254,32 @@ describe("the change is worked out", () => {
       "postern client enable farm.pi",
     ],
     [
+      "a client that is the subject, and did nothing itself",
+      "client.disabled",
+      { subject: "farm.pi", actor: "admin" },
+      "enable it; it needs new tokens",
+      "postern client enable farm.pi",
+    ],
+    [
+      "a client that claims to be another",
+      "client.disabled",
+      { ...pi, claimed: () => "farm.bare" },
+      "enable it; it needs new tokens",
+      "postern client enable farm.pi",
+    ],
+    [
       "a client that is claimed and not there",
       "client.unknown",
       { claimed: () => "farm.job" },
       "create it, or correct the id",
       "postern client create job --project farm --kind <device|service|app>",
+    ],
+    [
+      "a client where an api was claimed",
+      "client.unknown",
+      { claimed: () => "farm/web" },
+      "create it, or correct the id",
+      "postern client create <name> --project farm --kind <device|service|app>",
     ],
     [
       "a secret of a client",
@@ -263,6 +326,24 @@ describe("the change is worked out", () => {
       "postern apikey create <name> --project farm --scope read --scope manage",
     ],
     [
+      "an API key that may not even read",
+      "access.permission",
+      {
+        actor: "developer:dev_0123456789abcdef/0a",
+        project: "farm",
+        ...facts({ detail: "the key has no scope read" }),
+      },
+      "use a key with the scope read",
+      "postern apikey create <name> --project farm --scope read",
+    ],
+    [
+      "an API key, in no project",
+      "access.permission",
+      { actor: "developer:dev_0123456789abcdef/0a", ...facts({ detail: "the key has no scope audit" }) },
+      "use a key with the scope audit",
+      "postern apikey create <name> --scope read --scope audit",
+    ],
+    [
       "a key that is not registered",
       "assertion.signature",
       { claimed: () => "farm.pi" },
@@ -273,8 +354,21 @@ describe("the change is worked out", () => {
     const r = openFields();
     createProject(r, "zoo");
     createApi(r, { project: "zoo", name: "apes", kind: "http", scopes: ["feed"] });
+    createApi(r, { project: "farm", name: "lone", kind: "http", scopes: ["read"] });
+    createClient(r, { project: "farm", name: "cam", kind: "device", roles: ["sensor"] });
     const { change } = await explain(r, reason, given);
     expect(change).toEqual({ says, ...(command !== undefined && { command }) });
+  });
+
+  it("of nothing that was asked for, where no api is of topics", async () => {
+    const r = openFields();
+    createProject(r, "zoo");
+    createApi(r, { project: "zoo", name: "apes", kind: "http", scopes: ["feed"] });
+    createClient(r, { project: "zoo", name: "ape", kind: "device" });
+    const { change } = await explain(r, "client.grants", { actor: "zoo.ape", subject: "zoo.ape" });
+    expect(change).toEqual({
+      says: "name the audience in the request; without it the client needs roles on exactly one api",
+    });
   });
 
   it("with the permissions that other clients' names do not fill", async () => {
@@ -295,7 +389,7 @@ describe("the change is worked out", () => {
 describe("a word for a shell", () => {
   it.each([
     ["plain/topic-1", "plain/topic-1"],
-    ["<name>", "<name>"],
+    ["<name>", "'<name>'"],
     ["", "''"],
     ["a b", "'a b'"],
     ["$(x)", "'$(x)'"],

@@ -2,8 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openAdminClient } from "../../cli/admin-client.ts";
 import { openPlace, type Person, type Place } from "./people.ts";
-import type { Json } from "./transcript.ts";
+import { failed, postern, type Json } from "./transcript.ts";
 
 let place: Place;
 let dev: Person;
@@ -105,9 +106,33 @@ $`,
       actor: "stranger",
       reason: "client.unknown",
       project: null,
+      subject: null,
       facts: { claimed: "none.none" },
       command: "postern client create none --project none --kind <device|service|app>",
     });
+  });
+
+  it("is not for a key that may only read, and neither is the log, nor how the disk is", async () => {
+    const { refusal_id: id } = await newest();
+    const { issuer: url } = place.postern;
+    const keyFor = async (scope: string): Promise<string> =>
+      (await dev.json(`apikey create ${scope} --scope ${scope} --project acme`)).key;
+    const [read, audit] = [await keyFor("read"), await keyFor("audit")];
+    const as = (key: string, line: string) =>
+      postern([...line.split(" "), "--url", url, "--ca", place.ca, "--key", key]);
+    expect(await as(read, `explain ${id}`)).toEqual({
+      stdout: "",
+      stderr: `postern: explain: not found: no refusal ${id} in the log of a project of yours\n`,
+      exitCode: 1,
+    });
+    expect(await as(read, "audit list --project acme")).toEqual(
+      failed("postern: audit list: not authorized: the key has no scope audit"),
+    );
+    expect(await as(audit, `explain ${id}`)).toMatchObject({ exitCode: 0 });
+    expect(await as(audit, "audit list --project acme")).toMatchObject({ exitCode: 0 });
+    const client = openAdminClient({ url, key: read, ca: readFileSync(place.ca, "utf8") });
+    expect(await client.get("/v1/status")).toMatchObject({ issuer: url, registration: "open", storage: null });
+    client.close();
   });
 
   it("of who misspells a client or an api of a project is explained to those who keep the project", async () => {

@@ -84,6 +84,8 @@ describe("a login", () => {
 
   it.each([
     [{ [one]: { token: 5, email: "a" } }],
+    [{ [one]: { token: "t\nu", email: "a" } }],
+    [{ [one]: { token: "", email: "a" } }],
     [{ [one]: { token: "t" } }],
     [{ [one]: null }],
     [{ [one]: { ...ada, ca: 5 } }],

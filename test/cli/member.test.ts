@@ -140,6 +140,10 @@ describe("members", () => {
 describe("an API key", () => {
   it("is made by a developer who has logged in, shown once, and good for what its scopes say", async () => {
     expect(await ada.run("apikey list")).toEqual(done("no API keys\n"));
+    // the admin key of a folder is nobody's
+    expect(await place.run("apikey list")).toEqual(
+      failed(`postern: apikey list: not logged in at ${place.postern.issuer}; log in with postern login\n`),
+    );
     const created = await ada.run("apikey create ci --project acme --scope read --scope enrol --ttl 30d");
     expect(created).toEqual(
       done(

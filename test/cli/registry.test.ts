@@ -138,6 +138,9 @@ describe("taking back", () => {
     expect(await installation.run(`token revoke ${tokens[0]!}`)).toEqual(done(`revoked before: token ${hashes[0]!}\n`));
     const json = await installation.run(`token revoke ${hashes[1]!.toUpperCase()} --json`);
     expect(JSON.parse(json.stdout)).toEqual({ tokens: 1, certificates: 0, clients: 0, keys: 0, projects: 0 });
+    expect(await installation.run(`token revoke ${hashes[1]!.toUpperCase()}`)).toEqual(
+      done(`revoked before: token ${hashes[1]!}\n`),
+    );
   });
 
   it("a certificate, which the list shows", async () => {

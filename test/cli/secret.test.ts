@@ -25,6 +25,7 @@ beforeAll(async () => {
     "private.jwk": a.privateKey.export({ format: "jwk" }),
     "private.jwks": { keys: [jwkA, b.privateKey.export({ format: "jwk" })] },
     "shared.jwk": { kty: "oct", k: "AAAA" },
+    "half.jwk": { kty: "RSA", n: "AQAB", e: "AQAB", p: "AQAB" },
     "rsa.jwk": { kty: "RSA", n: "AQAB", e: "AQAB" },
     "list.json": [jwkA],
     "keyless.jwks": { key: [] },
@@ -33,6 +34,7 @@ beforeAll(async () => {
     writeFileSync(file(name), JSON.stringify(value));
   }
   writeFileSync(file("text.jwk"), "-----BEGIN PUBLIC KEY-----");
+  writeFileSync(file("sec1.pem"), a.privateKey.export({ format: "pem", type: "sec1" }));
   writeFileSync(file("private.pem"), a.privateKey.export({ format: "pem", type: "pkcs8" }));
 });
 afterAll(() => at.close());
@@ -126,6 +128,12 @@ describe("public keys", () => {
       "private.pem",
       "holds a private key; give the public one: openssl pkey -in PRIVATE.pem -pubout",
     ],
+    [
+      "a private key in PEM of another form",
+      "sec1.pem",
+      "holds a private key; give the public one: openssl pkey -in PRIVATE.pem -pubout",
+    ],
+    ["a part of a private key", "half.jwk", "holds a private key; give the public part alone, without d"],
     ["PEM that is cut off", "text.jwk", "holds no public key that can be read"],
     ["a list", "list.json", "is no JSON object"],
     ["a key without kty", "kindless.jwk", "holds what is no JWK: it has no kty"],

@@ -95,6 +95,7 @@ describe("postern token get", () => {
       expires_in: 3600,
     });
     expect(token).toMatchObject({ format: "cwt", claims: { sub: "acme.web", scope: "read" }, allows: ["read"] });
+    expect(token.bytes).toBe(fromBase64url(answer.access_token).length);
   });
 
   it.each(["dpop.pem", "dpop.jwk"])("binds to the key in %s by DPoP, as often as it is asked", async (name) => {
@@ -106,6 +107,45 @@ describe("postern token get", () => {
         claims: { cnf: { jkt } },
         confirmation: { kind: "thumbprint", sha256: Buffer.from(fromBase64url(jkt)).toString("hex") },
       });
+    }
+  });
+
+  it("asks as the agent of a folder, for an audience or an api of its own", async () => {
+    for (const which of ["--audience acme.orders", "--api orders"]) {
+      const { answer, token } = await get(`--dir {till} ${which}`);
+      expect(answer).toMatchObject({ token_type: "pop", expires_in: expect.any(Number) });
+      expect(token).toMatchObject({ format: "cwt", claims: { sub: "acme.till", aud: "acme.orders" } });
+    }
+    const { stderr, exitCode } = await installation.run(`token get ${inFolder("--dir {till}")} --audience acme.open`);
+    expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/^postern: token get: .*acme\.open.*\n$/)]);
+  });
+
+  it.each<[what: string, line: string, bound: () => RegExp]>([
+    [
+      "a key",
+      "--client acme.web --key-file {client.pem} --api orders",
+      () => new RegExp(`^key ${readPublicKey(keys.client).thumbprint}$`),
+    ],
+    [
+      "the key of DPoP proofs",
+      "--client acme.web --secret SECRET --api orders --dpop-key {dpop.pem}",
+      () => new RegExp(`^the key of DPoP proofs ${jwkThumbprint(readPublicKey(keys.dpop))}$`),
+    ],
+    [
+      "a certificate",
+      "--client acme.till --key-file {till/key.pem} --cert {till/certificate.pem} --audience acme.orders",
+      () => /^certificate [0-9a-f]{64}$/,
+    ],
+  ])("binds to %s, as the authority says when it is asked", async (_, line, bound) => {
+    const { answer } = await get(line.replace("SECRET", secret));
+    const { stdout } = await installation.run(`token verify ${answer.access_token}`);
+    expect(/^bound to +(.*)$/m.exec(stdout)?.[1]).toMatch(bound());
+  });
+
+  it("asks for the audience that is named, of several", async () => {
+    for (const which of ["--audience acme.open", "--api open"]) {
+      const { token } = await get(`--client acme.web --secret ${secret} ${which}`);
+      expect(token.claims.aud).toBe("acme.open");
     }
   });
 
@@ -129,6 +169,12 @@ describe("postern token get", () => {
     ["--key-file {rsa.pem}", /^\S+rsa\.pem holds a private key that is not on P-256$/],
     ["--secret SECRET --dpop-key {rsa.pem}", /^\S+rsa\.pem holds a private key that is not on P-256$/],
     ["--key-file {till/key.pem} --cert {missing.pem}", /^\S+missing\.pem cannot be read \(ENOENT\)$/],
+    ["--key-file {till/key.pem} --cert {not-a-key}", /^\S+not-a-key holds no certificate in PEM$/],
+    [
+      "--key-file {client.pem} --cert {till/certificate.pem}",
+      /^\S+certificate\.pem is the certificate of another key$/,
+    ],
+    ["--secret SECRET --ca {not-a-key}", /^\S+not-a-key holds no certificate in PEM$/],
   ])("fails with %s", async (flags, why) => {
     const line = `token get --client acme.web ${inFolder(flags).replace("SECRET", secret)}`;
     const { stdout, stderr, exitCode } = await installation.run(line);
@@ -153,6 +199,16 @@ describe("postern token get", () => {
     await expect(asked({ kind: "secret", secret: "wrong" })).rejects.toThrow(/\(id [\w-]{12}\)$/);
   });
 
+  it("says so as well where a DPoP proof is all that was signed", async () => {
+    const { url, issuer, ca } = readPlace(installation.dataDir);
+    const wish = { url: url!, issuer: issuer!, ca, clientId: "acme.web", audience: "acme.orders", scope: undefined };
+    const [dpop, proof] = [createSigner("", keys.dpop), { kind: "secret", secret } as const];
+    const nowSeconds = Math.floor(Date.now() / 1000) - 600;
+    await expect(askToken({ ...wish, nowSeconds, format: "jwt", dpop, proof })).rejects.toThrow(
+      /; the clock here is (599|600|601) s behind that of the authority$/,
+    );
+  });
+
   it.each([
     ["--client a.b --secret x --key-file k", "give --secret or --key-file, not both"],
     ["--client a.b --secret x --cert c", "give --cert together with --key-file"],
@@ -160,6 +216,15 @@ describe("postern token get", () => {
     [
       "--client a.b --secret x --dpop-key k --format cwt",
       "give --dpop-key or --format cwt, not both: DPoP is for JWTs",
+    ],
+    ["--client a.b --secret x --scope pub:a --scope read", "--scope is either permissions or plain scopes"],
+    ["--client a.b --secret x --scope pub:", "--scope pub:: empty"],
+    ["--client a.b --secret x --scope sub:a#", "--scope sub:a#: a wildcard within a level"],
+    ["--dir d --scope read", "--scope read: a permission is pub:FILTER, sub:FILTER or pubsub:FILTER"],
+    ["--dir d --secret x", "give --dir or --client, not both"],
+    [
+      "--dir d --format cwt",
+      "an agent has its own key and its own form of tokens: give --client, or none of the options of a client",
     ],
     ["--dir d --client a.b", "give --dir or --client, not both"],
     [

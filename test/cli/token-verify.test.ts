@@ -1,11 +1,12 @@
 /** `postern token verify`: asking the authority, as whom, and what the exit code says. */
 import { createPublicKey } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openAdminClient, readDataDir, type AdminAccess } from "../../cli/admin-client.ts";
 import { makeKey } from "../authority/fixture.ts";
 import { openInstallation, type Installation } from "./installation.ts";
+import { postern } from "./transcript.ts";
 
 let at: Installation;
 let token: string;
@@ -85,6 +86,20 @@ describe("postern token verify", () => {
     }
   });
 
+  it("needs no admin key that could be read where a client asks", async () => {
+    const folder = join(at.dir, "shared");
+    mkdirSync(join(folder, "admin.key"), { recursive: true });
+    for (const name of ["authority.json", "ca.pem"]) copyFileSync(join(at.dataDir, name), join(folder, name));
+    const line = `token verify ${token} --data ${folder}`;
+    expect(await postern(line.split(" "))).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/admin\.key/) });
+    expect((await postern(`${line} --client acme.dash --secret ${secret}`.split(" "))).exitCode).toBe(0);
+  });
+
+  it("takes no more from stdin than a token can be", async () => {
+    const { stderr, exitCode } = await at.run("token verify -", { stdin: "x".repeat(16_385) });
+    expect([stderr, exitCode]).toEqual(["postern: token verify: stdin holds more than 16384 bytes\n", 1]);
+  });
+
   it("prints the answer as it came with --json", async () => {
     const answer = await at.json(`token verify ${token}`);
     expect(answer).toMatchObject({ active: true, sub: "acme.dash", scope: "read", token_type: "Bearer" });
@@ -135,6 +150,7 @@ describe("postern token verify", () => {
     ["a --client acme.dash", 2, "postern: token verify: give --secret or POSTERN_CLIENT_SECRET, or --key-file\n"],
     ["a --api web --project acme", 2, "postern: token verify: give --secret or POSTERN_API_SECRET, or --key-file\n"],
     ["a --api web --client acme.dash", 2, "postern: token verify: give --client or --api, not both\n"],
+    ["a --key-file k", 2, "postern: token verify: --key-file is that of a --client or an --api\n"],
     ["a --secret no", 2, "postern: token verify: --secret is that of a --client or an --api\n"],
     ["", 2, "postern: token verify: missing required argument 'token'\n"],
   ])("refuses %s", async (line, exitCode, stderr) => {

@@ -5,6 +5,7 @@ import { postern } from "./transcript.ts";
 describe("wrong usage is one line and exit code 2", () => {
   it.each([
     ["frobnicate", "postern: usage: unknown command 'frobnicate'"],
+    ["frob\u001b[31m\u009bnicate", "postern: usage: unknown command 'frob?[31m?nicate'"],
     ["--frobnicate", "postern: usage: unknown option '--frobnicate'"],
     ["project frobnicate", "postern: project: unknown command 'frobnicate'"],
     ["projekt list", "postern: usage: unknown command 'projekt' (Did you mean project?)"],
@@ -19,6 +20,11 @@ describe("wrong usage is one line and exit code 2", () => {
     ],
     ["api create t --project p", "postern: api create: required option '--kind <kind>' not specified"],
     ["api create t --project p --kind mqtt", "postern: api create: an api of kind mqtt needs --topics"],
+    ["api create t --project p --kind http", "postern: api create: an api of kind http needs --scopes"],
+    [
+      "api create t --project p --kind mqtt --topics a --scopes b",
+      "postern: api create: --topics are for kind mqtt, --scopes for kind http",
+    ],
     [
       "api create t --project p --kind http --scopes a --topics b",
       "postern: api create: --topics are for kind mqtt, --scopes for kind http",
@@ -114,6 +120,10 @@ describe("what failed is one line and exit code 1", () => {
     [
       "token inspect abc",
       expect.stringMatching(/^postern: token inspect: this is no token \((cbor|token|cose)\.[a-z-]+\)\n$/),
+    ],
+    [
+      `token inspect ${"a".repeat(10_000)}`,
+      expect.stringMatching(/^postern: token inspect: this is no token \(\w+\.[a-z-]+\)\n$/),
     ],
     ["up --config /nowhere.toml", "postern: up: /nowhere.toml cannot be read (ENOENT)"],
   ])("postern %s", async (line, stderr) => {

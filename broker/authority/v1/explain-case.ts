@@ -110,9 +110,9 @@ export function missingRights(about: Case): Change {
     command: command(
       "role create <name>",
       client.project,
-      [`--api ${api.name}`],
+      [`--api ${api.name}`, ...(needed.length > 0 ? [] : [`${flag} <what>`])],
       flag,
-      needed.length > 0 ? needed : ["<what>"],
+      needed,
     ),
   };
 }
@@ -207,8 +207,8 @@ function command(
   return ["postern", words, `--project ${project}`, ...flags, ...listed].join(" ");
 }
 
-/** One word for a shell, whatever is in it; placeholders of ours in angle brackets stay for a person to fill in. */
+/** One word for a shell, whatever is in it. What looks like a placeholder of ours is a word as well. */
 export function quote(word: string): string {
-  if (/^(?:[\w.,:/=@+-]+|<[a-z]+>)$/.test(word)) return word;
+  if (/^[\w.,:/=@+-]+$/.test(word)) return word;
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -53,7 +53,8 @@ const newTicket = (check: string, says: string): Row => ({
 const newClient = (check: string, says: string): Row => ({
   check,
   change: ({ project, claimed }) => {
-    const [at, name] = claimed?.split(".") ?? [];
+    // an api that asks for a token claims <project>/<api>
+    const [, at, name] = /^([^./]+)\.(.+)$/.exec(claimed ?? "") ?? [];
     return {
       says,
       command: `postern client create ${name ?? "<name>"} --project ${at ?? project ?? "<project>"} --kind <device|service|app>`,

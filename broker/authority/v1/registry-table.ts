@@ -54,8 +54,10 @@ export const routes: readonly Route[] = [
   all("developer", "/v1/projects", "Project", (context) => ({ items: listOwnProjects(context).map(body.toProject) })),
   one("read", project, "Project", ({ registry }, p) => body.toProject(getProject(registry, p.project))),
 
-  create("manage", `${project}/apis`, "NewApi", "Api", "name", ({ registry, actor, principal }, p, b) => {
+  create("manage", `${project}/apis`, "NewApi", "Api", "name", ({ registry, issuer, actor, principal }, p, b) => {
     const { ttl_seconds: ttlSeconds, ...rest } = b;
+    // what is addressed to the authority is no token for an api
+    if (b.audience?.startsWith(issuer)) refuse("registry.invalid", "audience: the authority is none");
     const founder = principal.kind === "admin" ? "administrator" : "developer";
     return body.toApi(createApi(registry, { ...rest, project: p.project, ttlSeconds }, actor, founder));
   }),

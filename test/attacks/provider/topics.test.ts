@@ -4,7 +4,7 @@ import { createApi, listApis } from "../../../broker/registry/apis.ts";
 import { createApiKey } from "../../../broker/registry/api-keys.ts";
 import { createLogin } from "../../../broker/registry/logins.ts";
 import { createProject } from "../../../broker/registry/projects.ts";
-import type { Answer } from "../../authority/fixture.ts";
+import { ISSUER, type Answer } from "../../authority/fixture.ts";
 import { readJson } from "../../authority/http-apis.ts";
 import { openGround, type Ground } from "./ground.ts";
 
@@ -13,7 +13,12 @@ let at: Ground;
 let credentials: Readonly<Record<string, string>>;
 beforeAll(async () => {
   at = await openGround();
-  createApi(at.registry, { project: "farm", name: "mqtt", kind: "mqtt", topics: ["farm/#", "sites/+/up"] });
+  createApi(at.registry, {
+    project: "farm",
+    name: "mqtt",
+    kind: "mqtt",
+    topics: ["farm/#", "sites/+/up", "zoo/cage/1"],
+  });
   createProject(at.registry, "quiet");
   credentials = {
     login: createLogin(at.registry, at.keeper.id).token,
@@ -35,10 +40,12 @@ describe.each(["login", "api key"])("with a %s", (name) => {
     ["every first level", ["+/#"], 422],
     ["every topic of two levels, beside a good one", ["zoo/#", "+/temperature"], 422],
     ["what begins with an empty level", ["/#"], 422],
-    ["the tree of another project", ["farm/#"], 409],
-    ["one topic of it", ["farm/door/command"], 409],
-    ["a wildcard across it", ["sites/+/+"], 409],
-    ["what another project could want", ["quiet/#"], 409],
+    ["the tree of another project", ["farm/#"], 422],
+    ["one topic of it", ["farm/door/command"], 422],
+    ["a wildcard across it", ["sites/+/+"], 422],
+    ["what another project could want", ["quiet/#"], 422],
+    ["what somebody could want some day", ["homes/#"], 422],
+    ["what the administrator gave away of theirs", ["zoo/cage/#"], 409],
   ])("does not get %s", async (_, topics, status) => {
     const before = listApis(at.registry, "zoo").length;
     const answer = await add(topics, credentials[name]!);
@@ -49,9 +56,20 @@ describe.each(["login", "api key"])("with a %s", (name) => {
   });
 
   test("gets a tree of their own", async () => {
-    const answer = await add(["zoo/#", "animals/#"], credentials[name]!);
-    expect([answer.status, readJson(answer)["topics"]]).toEqual([201, ["zoo/#", "animals/#"]]);
+    const answer = await add(["zoo/up/#", "zoo/+"], credentials[name]!);
+    expect([answer.status, readJson(answer)["topics"]]).toEqual([201, ["zoo/up/#", "zoo/+"]]);
   });
+});
+
+test("nobody has the audience that the authority itself is", async () => {
+  for (const path of ["", "/", "/token"]) {
+    const body = JSON.stringify({ name: `m${names++}`, kind: "http", scopes: ["read"], audience: `${ISSUER}${path}` });
+    for (const credential of [...Object.values(credentials), "admin-key"]) {
+      const headers = { authorization: `Bearer ${credential}`, "content-type": "application/json" };
+      const answer = await at.call("/v1/projects/zoo/apis", { method: "POST", headers, body });
+      expect([answer.status, answer.body.toString()]).toEqual([422, expect.stringContaining("audience")]);
+    }
+  }
 });
 
 test("the holder of the admin key gives nothing twice either, and is not bound to names", async () => {
