@@ -43,7 +43,7 @@ export function define(noun: Command): void {
     .argument("<name>", "name of the api, unique in the project")
     .requiredOption("--project <slug>", "project it belongs to")
     .addOption(new Option("--kind <kind>", "what it is").choices(["mqtt", "http"]).makeOptionMandatory())
-    .option("--topics <filters...>", "topic filters it consists of (mqtt)")
+    .option("--topics <filters...>", "topic filters it consists of (mqtt); those of a developer begin with the project")
     .option("--scopes <a,b>", "scopes it knows (http)", collectList)
     .option("--ttl <duration>", "life of its tokens, for example 1h", parseDuration)
     .addOption(
