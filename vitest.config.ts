@@ -5,8 +5,10 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/setup.ts"],
     reporters: ["default", "./test/closing-line.ts"],
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    // bounds on what hangs: how long something takes is up to the machine
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     // two cores: more workers only make the timing-sensitive tests wait for each other
     maxWorkers: 2,
   },

@@ -16,8 +16,8 @@ const run = promisify(execFile);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), "postern-m2m-"));
 const data = join(dir, "data");
-/** Long enough to be used, short enough to see it end. */
-const lifeSeconds = 8;
+/** Long enough to be used, short enough to see it end; a machine with other work wants more. */
+const lifeSeconds = Number(process.env.LIFE_SECONDS ?? 8);
 const children = [];
 
 function start(file, words, env) {

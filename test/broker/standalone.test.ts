@@ -126,7 +126,7 @@ function get(
   });
 }
 const figure = async (name: string): Promise<number | undefined> => readSeries((await get("/metrics")).body).get(name);
-const until = (what: () => Promise<void> | void): Promise<void> => vi.waitFor(what, { timeout: 10_000, interval: 10 });
+const until = (what: () => Promise<void> | void): Promise<void> => vi.waitFor(what, { timeout: 30_000, interval: 10 });
 
 describe("a broker alone", () => {
   it("admits by roles from its first moment, and closes what is taken back", async () => {

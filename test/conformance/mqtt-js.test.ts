@@ -259,13 +259,10 @@ describe.each<Transport>(["mqtts", "wss"])("MQTT.js over %s", (transport) => {
   });
 
   it("stays when it is kept alive by its pings", async () => {
-    const peer = await connect(transport, { keepalive: 1 });
-    // closed for its silence after half a second more than that
+    const peer = await connect(transport, { keepalive: 2 });
+    // longer than it would be kept without them, which is half as long again as that
     await (
-      await room.enter({ keepalive: 1 })
-    ).closed;
-    await (
-      await room.enter({ keepalive: 1 })
+      await room.enter({ keepalive: 3 })
     ).closed;
     const topic = room.newTopic();
     await peer.subscribe(topic);

@@ -1,5 +1,5 @@
 /** MQTT 3.1.1, section 6: MQTT over WebSocket. */
-import { once } from "node:events";
+import { on, once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { connectFrame, pingreq, publishFrame, subscribeFrame } from "./frames.ts";
@@ -19,13 +19,13 @@ function ask(protocols: string | string[] = "mqtt"): WebSocket {
   return socket.on("error", () => undefined);
 }
 
-/** The bytes that arrive, up to so many. */
+/** The bytes that arrive from now on, up to so many; frames that come together are heard all. */
 async function bytesOf(socket: WebSocket, count: number): Promise<number[]> {
   const bytes: number[] = [];
-  while (bytes.length < count) {
-    const [data, isBinary] = (await once(socket, "message")) as [Buffer, boolean];
+  for await (const [data, isBinary] of on(socket, "message") as AsyncIterable<[Buffer, boolean]>) {
     expect(isBinary).toBe(true);
     bytes.push(...data);
+    if (bytes.length >= count) break;
   }
   return bytes;
 }

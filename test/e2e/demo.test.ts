@@ -46,7 +46,7 @@ it("shows the main job, twice on the same data", async () => {
   // the signal of a service manager that knows one process only
   second.signal("SIGINT");
   expect(await second.ended()).toMatchObject({ stderr: "", exitCode: 0 });
-}, 60_000);
+}, 120_000);
 
 it("says in one line why it does not start", async () => {
   const folder = makeFolder();
@@ -63,7 +63,7 @@ async function tryPrintedCommands(demoRun: Running, folder: string): Promise<voi
     .filter(
       (line) => isInstalled(line.split(" ", 1)[0]!.replace("TOKEN=$(node", "node")) || !/^(mosq|openssl)/.test(line),
     )
-    .map((line) => (line.startsWith("mosquitto_sub") ? `${line} -C 1 -W 12` : line))
+    .map((line) => (line.startsWith("mosquitto_sub") ? `${line} -C 1 -W 30` : line))
     .join("\n");
   const output = await shell(folder, script, { POSTERN: join(demo, "../../cli/main.js") });
   expect(output).toContain("home.laptop");

@@ -2,10 +2,20 @@
  * The end of a token is the end of its session, within a second, unless a new token came in time (docs/protocol.md, section 8);
  * and the news of both on `$postern/session`. Tokens live five seconds here, the least an api allows.
  */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { request } from "node:https";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
 import { beforeAll, describe, expect, it } from "vitest";
-import { openInstallation, posternJson, startPostern } from "./fixture.ts";
+import { ACE_CBOR, encodeTokenRequest, readTokenResponse } from "../../shared/ace.ts";
+import { parsePermission } from "../../shared/scope.ts";
+import { inspectToken } from "../../shared/token.ts";
+import { openInstallation, startPostern } from "./fixture.ts";
 import type { Installation, Running } from "./fixture.ts";
 import { connectBearer, connectProof, type MqttPeer } from "./mqtt-peer.ts";
+import { Desk } from "./revocation/room.ts";
 
 interface HeldToken {
   readonly text: string;
@@ -28,19 +38,32 @@ beforeAll(async () => {
   await installation.json("role create reader --project acme --api brief --allow sub:acme/#");
   await installation.json("client create pi --project acme --kind device --role sensor");
   pi = await installation.enrol("acme.pi");
-  const created = await installation.json("client create wall --project acme --kind service --role reader");
-  const describeToken = async (text: string): Promise<HeldToken> => {
-    const { claims } = await posternJson(`token inspect ${text}`);
-    expect(claims.exp - claims.iat).toBe(5);
-    return { text, exp: claims.exp };
-  };
-  getBearer = async () => {
-    const line = `token get --client acme.wall --secret ${created.client_secret} --api brief`;
-    return describeToken((await installation.json(line)).access_token);
-  };
-  getBound = async () =>
-    describeToken((await posternJson(`token get --dir ${pi} --scope pubsub:acme/pi/#`)).access_token);
+  const desk = new Desk(installation.ready);
+  const wall = await desk.makeService("acme.wall", ["reader"]);
+  // without a command in between, which would take its part of the five seconds
+  getBearer = async () => describeToken(await desk.token(wall));
+  getBound = async () => describeToken(await askBound());
 });
+
+function describeToken(text: string): HeldToken {
+  const { iat, exp } = inspectToken(text).claims;
+  expect(exp - iat).toBe(5);
+  return { text, exp };
+}
+
+/** Asks for a token with the certificate of the device, which it is bound to. */
+async function askBound(): Promise<string> {
+  const { issuer, ca } = installation.ready;
+  const own = { cert: readFileSync(join(pi, "certificate.pem")), key: readFileSync(join(pi, "key.pem")) };
+  const headers = { "content-type": ACE_CBOR };
+  const asked = request(`${issuer}/token`, { method: "POST", agent: false, ca: readFileSync(ca), ...own, headers });
+  const scope = [parsePermission("pubsub:acme/pi/#")];
+  asked.end(encodeTokenRequest({ audience: "acme.brief", scope }));
+  const [response] = (await once(asked, "response")) as [IncomingMessage];
+  const body = await buffer(response);
+  expect(response.statusCode).toBe(200);
+  return Buffer.from(readTokenResponse(body).accessToken).toString("base64url");
+}
 
 it("takes no shorter life for tokens", async () => {
   const { exitCode, stderr } = await installation.run(
@@ -140,8 +163,8 @@ describe.concurrent("a session", () => {
       expect(renewed.expiresAt).toBeGreaterThan(expiresAt);
       expiresAt = renewed.expiresAt;
     }
-    const { token } = await posternJson(`agent token --dir ${pi}`);
-    const device = await connectProof(installation, "mqtts", pi, "acme.pi:sender", token);
+    const { text } = await getBound();
+    const device = await connectProof(installation, "mqtts", pi, "acme.pi:sender", text);
     await device.publish("acme/pi/kept", "after many tokens");
     device.end();
     expect((await reader.ended()).stdout).toContain("after many tokens");

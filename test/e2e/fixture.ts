@@ -5,11 +5,11 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll } from "vitest";
+import { afterAll, vi } from "vitest";
 
 /** Parsed JSON, whose shape each test knows. */
 // oxlint-disable-next-line no-explicit-any
@@ -44,7 +44,7 @@ export interface Ready {
   readonly adminKey: string;
 }
 
-/** Ports that were free a moment ago, for what has to come back on the same ones. */
+/** Ports that nobody else is given, for what has to come back on the same ones. */
 export interface Ports {
   readonly http: number;
   readonly mqtts: number;
@@ -54,10 +54,16 @@ export interface Ports {
 export const executable = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 export const demo = fileURLToPath(new URL("../../dist/demo/start.js", import.meta.url));
 
+// every command is a process of its own, and a test may be dozens of them on a machine that has other work
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 /** Longer than anything here takes on a busy machine; shorter than the tests' own bound. */
-const patienceMs = 15_000;
+const patienceMs = 40_000;
 /** A start makes keys and certificates, and may share the machine with all the others. */
-const slowStartMs = 18_000;
+const slowStartMs = 60_000;
+/** Below the ports that systems hand out by themselves: nobody else is given one of these between two starts. */
+const firstPort = 20_000;
+/** Each process that runs tests has three of its own. */
+const processesApart = 4_000;
 
 const folders: string[] = [];
 const children = new Set<ChildProcess>();
@@ -293,19 +299,26 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
   };
 }
 
-/** Free ports, taken together so that they differ. */
+/** Free ports, the same again for the same process as long as nobody has taken them. */
 export async function findPorts(): Promise<Ports> {
-  const servers = [createServer(), createServer(), createServer()];
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0);
-      await once(server, "listening");
-      return (server.address() as AddressInfo).port;
-    }),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  const [http, mqtts, wss] = ports as [number, number, number];
+  const free: number[] = [];
+  for (let port = firstPort + (process.pid % processesApart) * 3; free.length < 3; port++) {
+    if (await isFree(port)) free.push(port);
+  }
+  const [http, mqtts, wss] = free as [number, number, number];
   return { http, mqtts, wss };
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  const listening = once(server, "listening").then(
+    () => true,
+    () => false,
+  );
+  server.listen(port);
+  if (!(await listening)) return false;
+  await new Promise((resolve) => server.close(resolve));
+  return true;
 }
 
 function readJson(line: string): Record<string, unknown> | undefined {

@@ -293,15 +293,15 @@ describe("after the handshake, to the authority", () => {
 describe("what is given up after a while", () => {
   it("a connection to the broker on which no CONNECT comes", async () => {
     expect(Buffer.concat(await slow.silent)).toHaveLength(0);
-  }, 30_000);
+  }, 60_000);
 
   it("a CONNECT that is announced too large, at once", async () => {
     expect(await slow.announced).toHaveLength(0);
-  }, 30_000);
+  }, 60_000);
 
   it("a request whose body never comes", async () => {
     expect((await slow.body).toString("latin1")).toMatch(/^$|^HTTP\/1\.1 408 /);
-  }, 45_000);
+  }, 60_000);
 });
 
 it("nothing of all this is logged as a fault of ours", () => {

@@ -117,4 +117,4 @@ it("keeps what it acknowledged through kill -9, and agents come back", async () 
   expect(await agent.stop()).toMatchObject({ exitCode: 0 });
   expect(await reader.stop()).toMatchObject({ exitCode: 0 });
   expect(await second.up.stop()).toMatchObject({ exitCode: 0 });
-}, 60_000);
+}, 120_000);

@@ -260,7 +260,7 @@ describe("openssl s_client", () => {
 async function expectNews(place: Place, { args }: Held): Promise<void> {
   await expect
     .poll(async () => (await run("mosquitto_pub", [...at(place), ...args, "-t", "acme/none", "-n"])).exitCode, {
-      timeout: 5_000,
+      timeout: 20_000,
     })
     .not.toBe(0);
 }

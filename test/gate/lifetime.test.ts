@@ -103,7 +103,7 @@ describe("an anonymous client", () => {
     const small = await openFixture({
       strangers: 3,
       strangersPerAddress: 2,
-      strangerSeconds: 1,
+      strangerSeconds: 3,
       strangerTokensPerMinute: 1,
     });
     const [first, second, third] = [await small.open(), await small.open(), await small.open()];
@@ -257,7 +257,7 @@ describe("news", () => {
     const device = f.device();
     const other = await f.enter(f.device());
     await other.subscribe([NEWS]);
-    const exp = nowSeconds() + 3;
+    const exp = nowSeconds() + 6;
     const wire = await f.enter(device, { exp });
     expect(await wire.subscribe([NEWS])).toEqual([0]);
     expect(await news(wire)).toEqual({ event: "expiring", exp });
@@ -286,7 +286,7 @@ describe("news", () => {
 
 describe("expiry", () => {
   it("ends an idle session and a busy one within a second, and their wills are published", async () => {
-    const exp = nowSeconds() + 2;
+    const exp = nowSeconds() + 4;
     const devices = [f.device(), f.device()];
     await witness.subscribe(["t/+/will"]);
     const wires = await Promise.all(
@@ -314,7 +314,7 @@ describe("expiry", () => {
 
   it("of a session with a certificate is that of the certificate where it ends first", async () => {
     const device = f.device();
-    const notAfter = new Date((nowSeconds() + 2) * 1000);
+    const notAfter = new Date((nowSeconds() + 4) * 1000);
     const { cert, key } = await f.authority.device(device.id, { privateKey: device.privateKey, notAfter });
     const wire = await f.open({ cert, key });
     await wire.connect({ clientId: device.id });

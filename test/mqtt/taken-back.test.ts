@@ -15,7 +15,7 @@ import { tokenHashes } from "../../shared/token.ts";
 import { BEARER_AUDIENCE, KID, openFixture } from "../gate/fixture.ts";
 import type { Fixture } from "../gate/fixture.ts";
 import { Wire } from "../gate/wire.ts";
-import { message, openStore, rows, subscribe } from "./store/fixture.ts";
+import { message, openStore, patient, rows, subscribe } from "./store/fixture.ts";
 
 let f: Fixture;
 beforeAll(async () => {
@@ -281,7 +281,7 @@ describe("at a start", () => {
     expect(clients.filter((client) => store.hasSession(client))).toEqual(["acme.lives", "acme.lives:x"]);
     const found = (await store.createRetainedStream("#").toArray()) as { topic: string }[];
     expect(found.map(({ topic }) => topic).toSorted()).toEqual(["x/acme.lives", "x/acme.lives:x"]);
-    await expect.poll(() => [rows(db, "session"), rows(db, "retained"), rows(db, "purge")]).toEqual([2, 2, 0]);
+    await expect.poll(() => [rows(db, "session"), rows(db, "retained"), rows(db, "purge")], patient).toEqual([2, 2, 0]);
     await engine.close();
     // who is no longer served is no longer told
     own.trust.forgetClient("acme.lives");

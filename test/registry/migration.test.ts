@@ -274,12 +274,12 @@ describe("kill -9 while it is opened for the first time", () => {
     await openElsewhere(path);
     wholeMs = performance.now() - startedAt;
     console.log(`${rows} rows of the log sealed in ${Math.round(wholeMs)} ms`);
-  });
+  }, 180_000);
 
   it("leaves the old schema or the new one, the log sealed or not at all, and the next opening finishes it", async () => {
     const count = rows + 4;
     let cut = 0;
-    for (const part of [0, 0.1, 0.3, 0.5, 0.7]) {
+    for (const part of [0, 0.02, 0.1, 0.3, 0.5, 0.7]) {
       const path = join(dir, `cut-${part}.db`);
       copyFileSync(large, path);
       if (!(await openElsewhere(path, wholeMs * part))) cut++;
@@ -294,4 +294,4 @@ describe("kill -9 while it is opened for the first time", () => {
     expect(await openElsewhere(last)).toBe(true);
     expect(stateOf(last)).toEqual([3, count, count]);
   });
-}, 60_000);
+}, 180_000);

@@ -326,7 +326,7 @@ test("a million tokens are there after a restart, and a list of the same million
   expect(sample.map((one) => trust.isTokenRevoked([one.toString("hex")]))).toEqual([true, true, true, true]);
   await copy.takeList({ hashes, cursor: 2 }, told([]), NOW);
   expect([trust.revokedTokens, lines]).toEqual([1_000_000, []]);
-}, 60_000);
+}, 180_000);
 
 test("killed at any moment, content and cursor fit", async () => {
   copy.close();

@@ -84,7 +84,7 @@ function follow(limits: Partial<FeedLimits> = {}, file = ":memory:"): void {
 }
 const revoked = (...numbers: number[]): boolean[] =>
   numbers.map((number) => trust.isTokenRevoked([hash(number).toString("hex")]));
-const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 5000, interval: 5 });
+const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 20_000, interval: 5 });
 const held = (): Promise<void> => until(() => expect(authority.holding).toBe(1));
 const said = (text: string): Record<string, unknown>[] =>
   lines.filter((line) => String(line["msg"]).includes(text) || String(line["why"]).includes(text));

@@ -107,7 +107,7 @@ export async function reasonOf(promise: Promise<unknown>): Promise<unknown> {
 
 /** Asks again and again, without a pause of its own, until the answer is this one. */
 export async function until(holds: () => unknown): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 30_000;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error("it did not come to hold");
     await new Promise(setImmediate);

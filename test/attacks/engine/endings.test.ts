@@ -82,7 +82,7 @@ const rows: Row[] = [
       const broken = await enter("broken off");
       broken.drop();
       await broken.closed;
-      const ended = await enter("ended", 2);
+      const ended = await enter("ended", 4);
       await ended.closed;
       await (await enter("canary")).leave();
       expect(new Set(await heard())).toEqual(new Set(["broken off", "ended"]));

@@ -30,19 +30,25 @@ function stopsReading(qos: QoS, clean: boolean): Row {
       stuck.pause();
       const bystander = await arena.enter({ allow }, { keepalive: 4 });
       await bystander.subscribe([`${arena.at}/quiet`], 1);
-      const publishers = await Promise.all(Array.from({ length: 8 }, () => arena.enter({ allow }, { keepalive: 4 })));
-      const payload = Buffer.alloc(64_000);
-      const count = 64;
-      await Promise.all(
-        publishers.map(async (publisher) => {
-          publisher.sendBytes(repeat(count, (i) => publishFrame(`${arena.at}/loud`, { qos, id: i + 1, payload })));
-          const acknowledgements = qos === 0 ? 0 : count;
-          for (let i = 0; i < acknowledgements; i++) await publisher.next("puback");
-          await publisher.settled();
-        }),
-      );
-      await publishers[0]!.publish(`${arena.at}/quiet`, "last", { qos: 1 });
-      expect(await countUntil(bystander, "last")).toBe(0);
+      // it has nothing else to say
+      const pinging = setInterval(() => bystander.send({ cmd: "pingreq" }), 1000);
+      try {
+        const publishers = await Promise.all(Array.from({ length: 8 }, () => arena.enter({ allow }, { keepalive: 4 })));
+        const payload = Buffer.alloc(64_000);
+        const count = 64;
+        await Promise.all(
+          publishers.map(async (publisher) => {
+            publisher.sendBytes(repeat(count, (i) => publishFrame(`${arena.at}/loud`, { qos, id: i + 1, payload })));
+            const acknowledgements = qos === 0 ? 0 : count;
+            for (let i = 0; i < acknowledgements; i++) await publisher.next("puback");
+            await publisher.settled();
+          }),
+        );
+        await publishers[0]!.publish(`${arena.at}/quiet`, "last", { qos: 1 });
+        expect(await countUntil(bystander, "last")).toBe(0);
+      } finally {
+        clearInterval(pinging);
+      }
       return "all publishers served";
     },
   };

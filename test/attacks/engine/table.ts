@@ -20,8 +20,8 @@ export interface Row {
 const mebibyte = 1024 * 1024;
 const defaultMemory = 64;
 /** An attack that has not ended by then is not going to. */
-const patienceMs = 30_000;
-const rowTimeoutMs = 90_000;
+const patienceMs = 120_000;
+const rowTimeoutMs = 240_000;
 const head = ["attack", "what happened", "longest stall seen by the innocent", "memory: before → peak → after"];
 
 /** Makes a test of every row, on one broker, and prints the table in the end. */

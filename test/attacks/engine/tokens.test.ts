@@ -18,7 +18,7 @@ const rows: Row[] = [
     name: "a token that ends while its client publishes and is published to",
     async attack(arena) {
       const { publisher, heard } = await enterPair(arena);
-      const wire = await arena.enter({ allow: [`pubsub:${arena.at}/#`], ttlSeconds: 2 });
+      const wire = await arena.enter({ allow: [`pubsub:${arena.at}/#`], ttlSeconds: 4 });
       await wire.subscribe([`${arena.at}/to`]);
       let sent = 0;
       const sending = setInterval(
@@ -41,7 +41,7 @@ const rows: Row[] = [
       const { publisher } = await enterPair(arena);
       const sub = arena.client();
       const allow = [`sub:${arena.at}/#`];
-      const first = await arena.enter({ sub, allow, ttlSeconds: 2 }, { clean: false });
+      const first = await arena.enter({ sub, allow, ttlSeconds: 4 }, { clean: false });
       await first.subscribe([`${arena.at}/to`], 1);
       await first.closed;
       await publisher.publish(`${arena.at}/to`, "waits", { qos: 1 });
@@ -114,10 +114,10 @@ const rows: Row[] = [
     async attack(arena) {
       const [device, neighbour] = [arena.device(), arena.device()];
       const allow = [`pubsub:${topicOf(device)}/#`];
-      const wire = await arena.enterDevice(device, { allow, ttlSeconds: 2 });
+      const wire = await arena.enterDevice(device, { allow, ttlSeconds: 4 });
       await wire.subscribe([`${topicOf(device)}/#`], 1);
       await renew(wire, arena.token(device.id, { allow, boundTo: device.privateKey }));
-      const other = await arena.enterDevice(neighbour, { allow: [`sub:${topicOf(neighbour)}/#`], ttlSeconds: 2 });
+      const other = await arena.enterDevice(neighbour, { allow: [`sub:${topicOf(neighbour)}/#`], ttlSeconds: 4 });
       await other.closed;
       await wire.publish(`${topicOf(device)}/x`, "still here", { qos: 1 });
       expect((await wire.message()).payload).toBe("still here");

@@ -142,7 +142,7 @@ describe("of two at one moment one wins:", () => {
     const email = "new@farm.test";
     held.together = 1;
     await post("/v1/developers", { email, password: PASSWORD });
-    await vi.waitFor(() => expect(mails).toHaveLength(1));
+    await vi.waitFor(() => expect(mails).toHaveLength(1), 20_000);
     held.together = 2;
     const [, sent] = /code is (\w{10})/.exec(mails[0]!.text)!;
     const confirm = () => post("/v1/developers/confirm", { email, code: sent, password: PASSWORD });
@@ -177,7 +177,7 @@ describe("of two at one moment one wins:", () => {
   it("a login and a new password, and the login is none", async () => {
     const { email, id } = at.keeper;
     const answer = post("/v1/login", { email, password: PASSWORD });
-    await vi.waitFor(() => expect(held.waiting()).toBe(1));
+    await vi.waitFor(() => expect(held.waiting()).toBe(1), 20_000);
     at.registry.change(() => setPasswordHash(at.registry, id, cheapHash(other)));
     await post("/v1/login", { email: "nobody@zoo.test", password: PASSWORD });
     expect(statuses([await answer])).toEqual([401]);

@@ -5,9 +5,9 @@
 import { connect as connectTcp, type Socket } from "node:net";
 import mqttPacket from "mqtt-packet";
 import type { IPublishPacket, Packet, QoS } from "mqtt-packet";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Emitter } from "../../../broker/mqtt/emitter.ts";
-import { openGround, turns, type Ground } from "./ground.ts";
+import { openGround, patienceMs, turns, type Ground } from "./ground.ts";
 
 /** The same numbers for the same seed (xorshift32). */
 function numbers(seed: number): (below: number) => number {
@@ -132,16 +132,19 @@ it.each([1, 2, 3, 4, 5])("nothing is left of clients that did everything (%i)", 
   while (gate.sessions.size > 0) await turns();
   await turns(200);
   const mq = broker.mq as unknown as Emitter;
-  expect([Object.keys(broker.clients), broker.connectedClients, mq.current, mq.length]).toEqual([[], 0, 0, 0]);
+  await vi.waitFor(() => {
+    expect([Object.keys(broker.clients), broker.connectedClients, mq.current, mq.length]).toEqual([[], 0, 0, 0]);
+  }, patienceMs);
   for (const topic of topics) {
     const message = { cmd: "publish", topic, payload: Buffer.alloc(0), qos: 1, retain: false, dup: false } as const;
     expect(mq.choose(message).groups.size).toBe(0);
   }
 
   clock.now += 200;
-  await store.tidy();
-  await turns(50);
-  expect([store.sizes.sessions, store.sizes.queued, store.sizes.queuedBytes]).toEqual([0, 0, 0]);
+  await vi.waitFor(async () => {
+    await store.tidy();
+    expect([store.sizes.sessions, store.sizes.queued, store.sizes.queuedBytes]).toEqual([0, 0, 0]);
+  }, patienceMs);
 
   const reader = await ground.enter("acme.c0", { clean: false });
   await reader.subscribe(["last"], 2);

@@ -118,6 +118,9 @@ export async function openGround(wanted: Wanted = {}): Promise<Ground> {
   return ground;
 }
 
+/** For what ends in its own time, and later on a busy machine. */
+export const patienceMs = 10_000;
+
 /** Lets others have their turn. */
 export async function turns(count = 3): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));

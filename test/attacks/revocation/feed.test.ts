@@ -76,7 +76,7 @@ function follow(limits: Partial<FeedLimits> = {}): void {
 }
 const revoked = (...numbers: number[]): boolean[] =>
   numbers.map((number) => trust.isTokenRevoked([hash(number).toString("hex")]));
-const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 5000, interval: 5 });
+const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 20_000, interval: 5 });
 const held = (): Promise<void> => until(() => expect(authority.holding).toBe(1));
 
 describe("a disk that takes nothing", () => {

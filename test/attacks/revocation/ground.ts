@@ -1,10 +1,14 @@
 /** What the attacks on taking back have in common: an authority with a client, a broker, an administrator and their requests. */
 import { once } from "node:events";
 import { connect, type TLSSocket } from "node:tls";
+import { expect, vi } from "vitest";
 import { encodeTokenRequest, readTokenResponse } from "../../../shared/ace.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import { ACE, base64, makeCsr, makeDevice, type Answer, type Call, type Device } from "../../authority/fixture.ts";
 import { ADMIN, makeBroker, openTrlFixture, type TrlFixture } from "../../authority/trl-fixture.ts";
+
+/** For what comes soon, and later on a busy machine. */
+export const patienceMs = 20_000;
 
 export interface Ground extends TrlFixture {
   readonly broker: Device;
@@ -61,6 +65,21 @@ export async function openStalled(at: Pick<TrlFixture, "authority" | "ca">, head
   socket.pause();
   socket.write(head);
   return socket;
+}
+
+/** Asks for what is to be held, and resolves when the authority has looked and holds it. */
+export async function askHeld(
+  at: Pick<TrlFixture, "call" | "registry">,
+  path: string,
+  call: Call,
+): Promise<{ readonly answer: Promise<Answer> }> {
+  const looked = vi.spyOn(at.registry, "nowSeconds");
+  const answer = at.call(path, call);
+  await vi.waitFor(() => expect(looked).toHaveBeenCalled(), { timeout: patienceMs });
+  // the answer to this one has taken the way that the other's would have taken
+  await at.call("/healthz");
+  looked.mockRestore();
+  return { answer };
 }
 
 export function json(answer: Answer): Record<string, unknown> {

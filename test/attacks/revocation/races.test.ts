@@ -22,7 +22,7 @@ import {
   type Answer,
   type Device,
 } from "../../authority/fixture.ts";
-import { openGround, type Ground } from "./ground.ts";
+import { openGround, patienceMs, type Ground } from "./ground.ts";
 
 let at: Ground;
 let names = 0;
@@ -61,7 +61,7 @@ describe("tokens that are asked for while they are taken back", () => {
     for (let i = 0; i < 12; i++) asked.push(at.ask(device));
     // in the turn in which some of them wait for their shared transaction
     const append = vi.spyOn(at.registry, "appendSoon");
-    await vi.waitFor(() => expect(append.mock.calls.length).toBeGreaterThan(2), { interval: 0 });
+    await vi.waitFor(() => expect(append.mock.calls.length).toBeGreaterThan(2), { interval: 0, timeout: patienceMs });
     revokeAll(at.registry, wish(device), { issuer: ISSUER });
     const answers = await Promise.all(asked);
     const given = answers.filter(({ status }) => status === 200).map(({ body }) => readTokenResponse(body).accessToken);

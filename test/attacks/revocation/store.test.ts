@@ -47,7 +47,7 @@ describe("what is heard between the start and the first client", () => {
     expect([store.hasSession("acme.a"), store.hasSession("acme.b")]).toEqual([false, true]);
     expect(await retained(store, "x/acme.a")).toEqual([]);
     // only the other's will was published
-    await expect.poll(async () => retained(store, topic)).toEqual([topic]);
+    await expect.poll(async () => retained(store, topic), { timeout: 20_000 }).toEqual([topic]);
     expect(store.takeWills()).toEqual([]);
   });
 
@@ -78,7 +78,7 @@ describe("a stored will, while nobody knows what was taken back", () => {
     f.trust.learnClient({ id: "acme.a", enabled, grants });
     isStale = false;
     const isLeft = async (): Promise<boolean> => (await store.getWill({ id: "acme.a" })) !== undefined;
-    await expect.poll(isLeft, { timeout: 5000 }).toBe(false);
+    await expect.poll(isLeft, { timeout: 20_000 }).toBe(false);
     expect(await retained(store, topic)).toEqual(published);
   });
 

@@ -1,11 +1,10 @@
 /** What a caller of the list learns of others, and hostile values of everything that it may send. */
-import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { deleteBroker } from "../../../broker/registry/brokers.ts";
 import { createClient } from "../../../broker/registry/clients.ts";
 import { basic, makeDevice, type Answer, type Call } from "../../authority/fixture.ts";
 import { ADMIN, hashes, makeBroker, named, problem, read, revoke } from "../../authority/trl-fixture.ts";
-import { openGround, type Ground } from "./ground.ts";
+import { askHeld, openGround, type Ground } from "./ground.ts";
 
 const path = "/revoke/trl";
 let at: Ground;
@@ -37,15 +36,17 @@ describe("of the tokens of others a client learns nothing", () => {
     expect(await all()).toEqual(before);
 
     let isAnswered = false;
-    const held = ask("?diff=0&cursor=0", { prefer: "wait=2" }).finally(() => (isAnswered = true));
-    await wait(200);
+    const query = `${path}?diff=0&cursor=0`;
+    const { answer } = await askHeld(at, query, { as: at.pi, headers: { prefer: "wait=60" } });
+    void answer.then(() => (isAnswered = true));
     for (let i = 0; i < 20; i++) {
       revoke(at, [`more-${i}`, "plant.other"]);
-      await wait(10);
+      // time for an answer
+      await at.call("/healthz");
     }
     expect(isAnswered).toBe(false);
     revoke(at, ["own-2"]);
-    expect(hashes(read(await held).diffSet![0]!.added)).toEqual(named("own-2"));
+    expect(hashes(read(await answer).diffSet![0]!.added)).toEqual(named("own-2"));
   });
 
   test("nor of what brokers follow, whatever it asks for", async () => {
@@ -137,7 +138,8 @@ describe("a value that is none", () => {
   ])("of %s is read as it must be, and at once", async (header, value, status) => {
     const before = performance.now();
     expect((await at.call(path, { as: at.pi, headers: { [header]: value } })).status).toBe(status);
-    expect(performance.now() - before).toBeLessThan(1000);
+    // and not held, which would be for a minute
+    expect(performance.now() - before).toBeLessThan(20_000);
   });
 
   test("comes back in no header", async () => {
@@ -153,20 +155,20 @@ describe("who was taken back while it waits", () => {
     const gone = await makeBroker(at, "gone");
     const { trust, cursor } = read(await at.call(`${path}?trust=`, { as: gone }));
     const query = `${path}?diff=0&cursor=${cursor}&trust=${trust!.cursor}`;
-    const held = at.call(query, { as: gone, headers: { prefer: "wait=30" } });
-    await wait(200);
+    const { answer } = await askHeld(at, query, { as: gone, headers: { prefer: "wait=60" } });
     deleteBroker(at.registry, "gone");
-    expect([(await held).status, at.reason()]).toEqual([403, "certificate.revoked"]);
+    expect([(await answer).status, at.reason()]).toEqual([403, "certificate.revoked"]);
   });
 
   test("a revoked device and a disabled client are told nothing more", async () => {
     const device = await at.newDevice("leaver");
     const { secret } = createClient(at.registry, { project: "plant", name: "quitter", kind: "service" });
     const calls: Call[] = [{ as: device }, { headers: basic("plant.quitter", secret!) }];
-    const held = calls.map((call) =>
-      at.call(`${path}?diff=0`, { ...call, headers: { ...call.headers, prefer: "wait=30" } }),
-    );
-    await wait(200);
+    const held: Promise<Answer>[] = [];
+    for (const call of calls) {
+      const headers = { ...call.headers, prefer: "wait=60" };
+      held.push((await askHeld(at, `${path}?diff=0`, { ...call, headers })).answer);
+    }
     await at.revoke({ certificates: [device.serial], clients: ["plant.quitter"] });
     revoke(at, ["late-1", "plant.leaver"], ["late-2", "plant.quitter"]);
     expect((await Promise.all(held)).map(({ status }) => status)).toEqual([403, 401]);

@@ -169,7 +169,7 @@ async function failAndWorkLater({ running, dataDir, fill, free }: Cramped): Prom
   return running.stop();
 }
 
-describe("without room nothing is half done, and with room again all of it works", { timeout: 40_000 }, () => {
+describe("without room nothing is half done, and with room again all of it works", { timeout: 300_000 }, () => {
   it.skipIf(!canMount)("on a file system that is full", async () => {
     expect((await failAndWorkLater(startOnFullDisk())).exitCode).toBe(0);
   });

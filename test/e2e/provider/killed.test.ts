@@ -208,7 +208,7 @@ async function readLog(): Promise<readonly ChainedRow[]> {
   return rows;
 }
 
-it(`keeps what it acknowledged under load, ${rounds} times`, { timeout: 120_000 }, async () => {
+it(`keeps what it acknowledged under load, ${rounds} times`, { timeout: 300_000 }, async () => {
   await open();
   await desk.makeProject("acme");
   await desk.json("POST", "/v1/projects/acme/apis", { name: "web", kind: "http", scopes: ["read"] });

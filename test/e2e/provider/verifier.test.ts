@@ -14,7 +14,7 @@ import { openBehind, openWired, type Wired } from "../revocation/wire.ts";
 /** What the verifier lives by, the least that there is. */
 const boundSeconds = 3;
 /** How long it may take to find out that all is well: an attempt that hangs, and the pause after it, for each connection. */
-const recoveryMs = 20_000;
+const recoveryMs = 40_000;
 
 interface Held {
   readonly service: Service;
@@ -88,7 +88,7 @@ async function takeBack(taken: Held, reason: string): Promise<number> {
     const decided = await decide(taken);
     if (decided.reason === undefined && askedMs > boundSeconds * 1000) late.push(askedMs);
     expect(decided).toEqual({ reason });
-  });
+  }, recoveryMs);
   expect(late).toEqual([]);
   return performance.now() - revokedAt;
 }
@@ -101,7 +101,7 @@ async function passThrough(begin: () => void): Promise<Json> {
   const taken = await make();
   begin();
   await takeBack(taken, "authority.unreachable");
-  await until(async () => expect(await decide(steady)).toEqual({ reason: "authority.unreachable" }), 1000);
+  await until(async () => expect(await decide(steady)).toEqual({ reason: "authority.unreachable" }));
   await until(async () => expect(await statusOf()).toMatchObject({ reachable: false, lastError: anyText }));
   wired.wire.turn("through");
   await isWell();
@@ -109,7 +109,7 @@ async function passThrough(begin: () => void): Promise<Json> {
   return decide(taken);
 }
 
-describe("a verifier whose way to the authority", { timeout: 40_000 }, () => {
+describe("a verifier whose way to the authority", { timeout: 180_000 }, () => {
   it("is well refuses what is taken back", async () => {
     await takeBack(await make(), "token.revoked");
     expect(await decide(steady)).toEqual(letIn(steady));
@@ -144,7 +144,7 @@ describe("a verifier whose way to the authority", { timeout: 40_000 }, () => {
   });
 });
 
-describe("a verifier whose authority", { timeout: 40_000 }, () => {
+describe("a verifier whose authority", { timeout: 180_000 }, () => {
   async function reopen(): Promise<void> {
     desk.close();
     const { folder } = wired.installation;

@@ -15,8 +15,8 @@ interface Held {
   readonly token: string;
 }
 
-/** Full jitter lies between the attempts; they are few when this is over. */
-const catchUpMs = 8000;
+/** Full jitter lies between the attempts, of up to ten seconds after many. */
+const catchUpMs = 20_000;
 
 let wired: Wired;
 let edge: Edge;

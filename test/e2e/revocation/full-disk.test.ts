@@ -73,7 +73,7 @@ async function failAndWorkLater({ running, dataDir, fill, free }: Cramped, code:
   return running.stop();
 }
 
-describe("without room, taking back fails and changes nothing; with room again, it works", { timeout: 40_000 }, () => {
+describe("without room, taking back fails and changes nothing; with room again, it works", { timeout: 300_000 }, () => {
   it.skipIf(!canMount)("on a file system that is full", async () => {
     expect((await failAndWorkLater(startOnFullDisk(), "SQLITE_FULL")).exitCode).toBe(0);
   });

@@ -30,7 +30,7 @@ async function takeBack(desk: Desk, held: readonly Held[]): Promise<void> {
   }
 }
 
-it(`refuses whom it has closed, ${rounds} times`, { timeout: 120_000 }, async () => {
+it(`refuses whom it has closed, ${rounds} times`, { timeout: 300_000 }, async () => {
   const { installation, wire, desk } = await openWired();
   await desk.makeProject("acme");
   await desk.makeApi("acme", "tele");

@@ -16,7 +16,7 @@ interface Held {
 
 it(
   "goes on refusing what a restored authority has forgotten, and follows it from there",
-  { timeout: 40_000 },
+  { timeout: 300_000 },
   async () => {
     const ports = await findPorts();
     let installation = await openInstallation({ ports });

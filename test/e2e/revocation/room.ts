@@ -197,7 +197,7 @@ export function getPage(ready: Served["ready"], path: string): Promise<string> {
 }
 
 /** Waits until it does not throw any more. */
-export function until<T>(what: () => Promise<T> | T, milliseconds = 10_000): Promise<T> {
+export function until<T>(what: () => Promise<T> | T, milliseconds = 30_000): Promise<T> {
   return vi.waitFor(what, { timeout: milliseconds, interval: 20 });
 }
 

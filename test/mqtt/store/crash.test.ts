@@ -9,12 +9,14 @@ import { attach, openStore, subscribe, waiting } from "./fixture.ts";
 const writer = fileURLToPath(new URL("writer.mjs", import.meta.url));
 const rounds = 20;
 
-/** Runs the writer until it is killed, at some point after it has begun; returns what it noted, by its words. */
+/** Runs the writer until it is killed, at some point after it has stored something; returns what it noted, by its words. */
 async function killWriter(file: string, notes: string, first: number): Promise<(word: string) => number[]> {
   const child = fork(writer, [file, notes, `${first}`], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
-  await once(child, "message");
   const exit = once(child, "exit");
-  setTimeout(() => child.kill("SIGKILL"), Math.random() * 40);
+  let left = Math.ceil(Math.random() * 200);
+  child.on("message", () => {
+    if (--left === 0) setTimeout(() => child.kill("SIGKILL"), Math.random() * 10);
+  });
   expect(await exit).toEqual([null, "SIGKILL"]);
   const lines = readFileSync(notes, "utf8").split("\n").slice(0, -1);
   const noted = lines.map((line) => line.split(" "));
@@ -65,4 +67,4 @@ it(`killed ${rounds} times while it writes, it has lost nothing it promised, and
     store.close();
   }
   expect(promised).toBeGreaterThan(rounds);
-}, 120_000);
+}, 300_000);

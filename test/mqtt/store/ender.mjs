@@ -1,18 +1,20 @@
 /**
  * Fills sessions and retained messages and takes them back, until it is killed, and notes in a file what it was promised and what
- * it is about to do. Run by ending-crash.test.ts: `node ender.mjs <database> <notes> <first number>`.
+ * it is about to do; each note is a message as well. Run by ending-crash.test.ts: `node ender.mjs <database> <notes> <first number>`.
  */
 import { openSync, writeSync } from "node:fs";
 import { durableStore } from "../../../dist/broker/mqtt/store/durable-store.js";
 
 const [file, notes, first] = process.argv.slice(2);
 const fd = openSync(notes, "w");
-const note = (word, number) => writeSync(fd, `${word} ${number}\n`);
+const note = (word, number) => {
+  writeSync(fd, `${word} ${number}\n`);
+  process.send(word);
+};
 const store = durableStore({ file });
 await store.setup({ id: `ender-${first}` });
 const written = () => new Promise((resolve, reject) => store.whenDurable((e) => (e ? reject(e) : resolve())));
 
-process.send("begun");
 for (let number = Number(first); ; number++) {
   const client = `p.c${number}`;
   const payload = Buffer.from("1");

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Database } from "../../../broker/sqlite/database.ts";
 import type { Store } from "../../../broker/mqtt/store/durable-store.ts";
-import { attach, durable, message, openStore, rows, subscribe, texts, waiting } from "./fixture.ts";
+import { attach, durable, message, openStore, patient, rows, subscribe, texts, waiting } from "./fixture.ts";
 
 const will = (payload = "gone") => ({ topic: "w", payload: Buffer.from(payload), qos: 1 as const, retain: false });
 const holder = (id: string) => ({ id, closed: false, will: {} });
@@ -44,9 +44,9 @@ describe("the sessions of an owner", () => {
     store.endSessions("p.a");
     for (const client of own) expect(await contents(store, client)).toEqual(nothing);
     await durable(store);
-    await expect.poll(() => store.sizes.queued).toBe(others.length);
+    await expect.poll(() => store.sizes.queued, patient).toBe(others.length);
     expect(["session", "subscription", "receipt", "will"].map((table) => rows(db, table))).toEqual([4, 4, 4, 4]);
-    await expect.poll(() => [rows(db, "queue"), rows(db, "message")]).toEqual([4, 4]);
+    await expect.poll(() => [rows(db, "queue"), rows(db, "message")], patient).toEqual([4, 4]);
     store.close();
     const again = (await openStore({ file })).store;
     for (const client of own) expect(await contents(again, client)).toEqual(nothing);
@@ -89,7 +89,7 @@ describe("a session that is taken back", () => {
     queue.detach();
     await durable(store);
     expect([told, store.hasSession("c"), rows(db, "session")]).toEqual([before, false, 0]);
-    await expect.poll(() => rows(db, "queue")).toBe(0);
+    await expect.poll(() => rows(db, "queue"), patient).toBe(0);
     expect([store.sizes.queued, store.sizes.queuedBytes]).toEqual([0, 0]);
   });
 
@@ -100,7 +100,7 @@ describe("a session that is taken back", () => {
     store.endSessions("c");
     expect(store.accept(message("t", "after"))).toBe(false);
     await durable(store);
-    await expect.poll(() => rows(db, "message")).toBe(0);
+    await expect.poll(() => rows(db, "message"), patient).toBe(0);
     expect(store.hasSession("c")).toBe(false);
   });
 
@@ -207,7 +207,7 @@ describe("when it cannot be written", () => {
     expect(await contents(store, "c")).toEqual(nothing);
     expect(store.accept(message("t/c"))).toBe(false);
     repair();
-    await expect.poll(() => rows(db, "session"), { timeout: 5000 }).toBe(1);
+    await expect.poll(() => rows(db, "session"), patient).toBe(1);
   });
 
   it("a session that has begun since then stays", async () => {
@@ -316,4 +316,4 @@ it("whatever is done in whatever order, nothing of before an end is there after 
     again.store.close();
   });
   await fc.assert(property, { numRuns: 150 });
-}, 60_000);
+}, 180_000);

@@ -16,6 +16,9 @@ import { storeSchema } from "../../../broker/mqtt/store/schema.ts";
 
 export const NOW = 1_790_000_000;
 
+/** For what is written in its own time, and later on a busy machine. */
+export const patient = { timeout: 20_000 };
+
 /** An open store, its database, its clock, and what it has dropped. */
 export interface Fixture {
   readonly store: Store;

@@ -4,7 +4,7 @@ import type { Database } from "../../../broker/sqlite/database.ts";
 import { openFile } from "../../../broker/sqlite/database.ts";
 import type { Store } from "../../../broker/mqtt/store/durable-store.ts";
 import { storeSchema } from "../../../broker/mqtt/store/schema.ts";
-import { durable, message, newFile, openStore, rows } from "./fixture.ts";
+import { durable, message, newFile, openStore, patient, rows } from "./fixture.ts";
 
 const all = () => true;
 
@@ -22,7 +22,7 @@ async function find(store: Store, filter = "#"): Promise<string[]> {
 /** Until no purge is under way. */
 async function purged({ store, db }: { store: Store; db: Database }): Promise<void> {
   await durable(store);
-  await expect.poll(() => rows(db, "purge")).toBe(0);
+  await expect.poll(() => rows(db, "purge"), patient).toBe(0);
 }
 
 describe("a purge", () => {
@@ -142,7 +142,7 @@ describe("when it cannot be written", () => {
     await expect(durable(store)).rejects.toThrow("readonly");
     expect([await find(store), store.sizes.retained]).toEqual([[], 150]);
     db.pragma("query_only = OFF");
-    await expect.poll(() => rows(db, "retained"), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => rows(db, "retained"), patient).toBe(0);
     await purged({ store, db });
     expect(store.sizes.retained).toBe(0);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attach, durable, message, NOW, openStore, rows, subscribe, waiting } from "./fixture.ts";
+import { attach, durable, message, NOW, openStore, patient, rows, subscribe, waiting } from "./fixture.ts";
 
 const granted = (topic: string, qos: 0 | 1 | 2 = 1) => ({ topic, qos, rh: 0, rap: false, nl: false });
 
@@ -53,7 +53,7 @@ describe("a stored session", () => {
     await store.cleanSubscriptions({ id: "c" });
     expect([store.sizes.sessions, store.countReceipts("c"), store.accept(message("t"))]).toEqual([1, 0, true]);
     expect(await waiting(store, "c")).toEqual([]);
-    await expect.poll(() => rows(db, "queue")).toBe(251);
+    await expect.poll(() => rows(db, "queue"), patient).toBe(251);
     expect([rows(db, "receipt"), rows(db, "session"), store.sizes.queued]).toEqual([0, 1, 251]);
     expect(await waiting(store, "d")).toHaveLength(251);
     // begun again, it is another one

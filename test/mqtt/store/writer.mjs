@@ -1,6 +1,6 @@
 /**
- * Writes into a store until it is killed, and notes in a file what it was promised and what it is about to do. Run by
- * crash.test.ts: `node writer.mjs <database> <notes> <first number>`.
+ * Writes into a store until it is killed, and notes in a file what it was promised and what it is about to do; what is stored is a message
+ * as well. Run by crash.test.ts: `node writer.mjs <database> <notes> <first number>`.
  */
 import { openSync, writeSync } from "node:fs";
 import { durableStore } from "../../../dist/broker/mqtt/store/durable-store.js";
@@ -31,6 +31,7 @@ function turn() {
     store.whenDurable((error) => {
       if (error !== undefined) throw error;
       note("stored", own);
+      process.send("stored");
       if (own % 2 !== 0) return;
       note("releasing", own);
       store.removeReceipt(receipt);
@@ -40,4 +41,3 @@ function turn() {
   setImmediate(turn);
 }
 turn();
-process.send("begun");
