@@ -60,7 +60,8 @@ class FileStore extends AedesStore implements Store {
 
   get sizes(): DurableStore["sizes"] {
     const { sessions, queues, retained } = this.parts;
-    return { sessions: sessions.size, queued: queues.queued, queuedBytes: queues.bytes, retained: retained.size };
+    const queuedBytes = queues.weights.bytes;
+    return { sessions: sessions.size, queued: queues.queued, queuedBytes, retained: retained.size };
   }
 
   accept(message: Message, receipt?: Receipt): boolean {

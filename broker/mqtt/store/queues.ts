@@ -23,6 +23,7 @@ import {
 } from "./entries.ts";
 import { Removals } from "./removals.ts";
 import type { Session } from "./session.ts";
+import { Weights, type Weighed } from "./weights.ts";
 
 const insertMessage = `INSERT INTO message (id, topic, payload, retain, publisher, broker_id, broker_counter, created_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
@@ -38,18 +39,15 @@ export class Queues implements Participant {
   readonly #tellDrop: TellDrop;
   readonly #insertMessage: Statement<unknown>;
   readonly #insertEntry: Statement<unknown>;
-  /** How many entries there are of messages that have more than one. */
-  readonly #shared = new Map<number, number>();
   #lastMessage = 0;
   /** What this turn has added. */
   readonly #touched = new Map<Session, { messages: number; bytes: number }>();
   #untold: Session[] = [];
   #firstOfTurn = 1;
-  #bytesOfTurn = 0;
   readonly #removals: Removals;
-  /** Entries, and bytes of messages, in all. */
+  /** Entries in all. */
   queued = 0;
-  bytes = 0;
+  readonly weights: Weights;
 
   constructor(
     db: Database,
@@ -62,6 +60,7 @@ export class Queues implements Participant {
     this.#nowSeconds = options.nowSeconds;
     this.#tellDrop = options.tellDrop;
     this.#removals = new Removals(db);
+    this.weights = new Weights(options.limits.storeBytes);
     this.#insertMessage = statement(db, insertMessage);
     this.#insertEntry = statement(db, insertEntry);
     this.#load(options.sessions);
@@ -74,16 +73,16 @@ export class Queues implements Participant {
   add(message: StorableMessage, targets: ReadonlyMap<Session, 1 | 2>): boolean {
     const bytes = Buffer.byteLength(message.topic) + Buffer.byteLength(message.payload);
     const now = this.#nowSeconds();
+    const weighed = this.weights.weigh(bytes);
     let id = 0;
-    let count = 0;
     for (const [session, qos] of targets) {
-      if (session.isOver || !this.#hasRoom(session, bytes, count === 0)) continue;
-      if (count === 0) id = this.#addMessage(message, bytes, now);
+      if (session.isOver || !this.#hasRoom(session, weighed)) continue;
+      if (weighed.count === 0) id = this.#addMessage(message, now);
+      this.weights.add(weighed, session.tenant);
       this.#addEntry(session, message, { message: id, bytes, qos, createdAt: now });
-      count++;
     }
-    if (count > 1) this.#shared.set(id, count);
-    return count > 0;
+    this.weights.keep(weighed, id);
+    return weighed.count > 0;
   }
 
   /** Entries of a session in order, those that are removed left out; at most about `most`, and no more when none are given. */
@@ -110,11 +109,8 @@ export class Queues implements Participant {
     session.messages--;
     session.bytes -= entry.bytes;
     this.queued--;
-    const count = this.#shared.get(entry.message);
-    if (count === undefined) this.bytes -= entry.bytes;
-    else if (count === 2) this.#shared.delete(entry.message);
-    else this.#shared.set(entry.message, count - 1);
-    this.#removals.add(session, entry.sequence, count === undefined ? entry.message : 0);
+    const wasLast = this.weights.remove(entry.message, entry.bytes, session.tenant);
+    this.#removals.add(session, entry.sequence, wasLast ? entry.message : 0);
     this.#batch.soon();
   }
 
@@ -163,8 +159,8 @@ export class Queues implements Participant {
 
   committed(): void {
     this.#removals.settled();
+    this.weights.committed();
     this.#firstOfTurn = this.#lastMessage + 1;
-    this.#bytesOfTurn = 0;
     for (const session of this.#touched.keys()) {
       session.durable = session.next - 1;
       session.attendant?.settled();
@@ -181,10 +177,8 @@ export class Queues implements Participant {
       this.queued -= messages;
       session.attendant?.settled();
     }
-    for (let id = this.#firstOfTurn; id <= this.#lastMessage; id++) this.#shared.delete(id);
+    this.weights.rolledBack(this.#firstOfTurn, this.#lastMessage);
     this.#firstOfTurn = this.#lastMessage + 1;
-    this.bytes -= this.#bytesOfTurn;
-    this.#bytesOfTurn = 0;
     this.#touched.clear();
   }
 
@@ -194,22 +188,20 @@ export class Queues implements Participant {
     for (const session of untold) this.#batch.safely(() => session.attendant?.told());
   }
 
-  #hasRoom(session: Session, bytes: number, isFirst: boolean): boolean {
-    const { queueMessages, queueBytes, storeBytes } = this.#limits;
+  #hasRoom(session: Session, weighed: Weighed): boolean {
+    const { queueMessages, queueBytes } = this.#limits;
     let why: StoreDrop | undefined;
     if (session.messages >= Math.min(queueMessages, packetIds - 1)) why = "queue-messages";
-    else if (session.bytes + bytes > queueBytes) why = "queue-bytes";
-    else if (isFirst && this.bytes + bytes > storeBytes) why = "store-bytes";
+    else if (session.bytes + weighed.bytes > queueBytes) why = "queue-bytes";
+    else if (!this.weights.hasRoom(weighed, session.tenant)) why = "store-bytes";
     if (why === undefined) return true;
     this.#tellDrop(why, session.client);
     return false;
   }
 
-  #addMessage(message: StorableMessage, bytes: number, now: number): number {
+  #addMessage(message: StorableMessage, now: number): number {
     const { topic, payload, retain, clientId, brokerId, brokerCounter } = message;
     const id = ++this.#lastMessage;
-    this.bytes += bytes;
-    this.#bytesOfTurn += bytes;
     const [publisher, broker, counter] = [clientId ?? null, brokerId ?? null, brokerCounter ?? null];
     this.#insertMessage.run(id, topic, payload, Number(retain), publisher, broker, counter, now);
     return id;
@@ -270,6 +262,7 @@ export class Queues implements Participant {
       )
       .all() as Sum[];
     const bySession = new Map(sums.map((sum) => [sum.session, sum]));
+    const filled = new Map<number, Session>();
     for (const session of sessions) {
       const sum = bySession.get(session.id);
       if (sum === undefined) continue;
@@ -277,13 +270,10 @@ export class Queues implements Participant {
       session.durable = session.next - 1;
       Object.assign(session, { messages: sum.messages, bytes: sum.bytes, first: sum.first, oldestAt: sum.oldest });
       this.queued += sum.messages;
+      filled.set(session.id, session);
     }
-    this.bytes = db.prepare(`SELECT total(${size}) FROM message`).pluck().get() as number;
+    this.weights.load(db, filled);
     this.#lastMessage = db.prepare("SELECT coalesce(max(id), 0) FROM message").pluck().get() as number;
     this.#firstOfTurn = this.#lastMessage + 1;
-    const shared = db.prepare("SELECT message, count(*) AS count FROM queue GROUP BY message HAVING count(*) > 1");
-    for (const row of shared.iterate() as IterableIterator<{ message: number; count: number }>) {
-      this.#shared.set(row.message, row.count);
-    }
   }
 }

@@ -11,6 +11,7 @@ import { TopicTree } from "../topic-tree.ts";
 import type { Batch } from "./batch.ts";
 import type { TellDrop } from "./drops.ts";
 import type { PurgesUnderWay } from "./purges.ts";
+import { Shares, tenantOf } from "./shares.ts";
 
 /** A message to retain; other members are kept and given back. */
 export interface RetainableMessage {
@@ -44,8 +45,9 @@ const upsert = `INSERT INTO retained (topic, payload, qos, publisher, further, a
 const select = "SELECT payload, qos, further, after_purge FROM retained WHERE topic = ?";
 const selectBytes = "SELECT octet_length(payload) AS bytes FROM retained WHERE topic = ?";
 
-/** What one client has. */
+/** What one client has, and who that counts for. */
 interface Share {
+  readonly tenant: string;
   topics: number;
   bytes: number;
 }
@@ -68,6 +70,7 @@ export class Retained {
   readonly #topics = new TopicTree<string>();
   readonly #byPublisher = new Map<string, Share>();
   #bytes = 0;
+  readonly shares: { readonly topics: Shares; readonly bytes: Shares };
 
   constructor(db: Database, batch: Batch, options: RetainedOptions) {
     this.#db = db;
@@ -75,6 +78,8 @@ export class Retained {
     this.#limits = options.limits;
     this.#tellDrop = options.tellDrop;
     this.#purges = options.purges;
+    const { retainedTopics, retainedBytes } = options.limits;
+    this.shares = { topics: new Shares(retainedTopics), bytes: new Shares(retainedBytes) };
     const rows = db
       .prepare("SELECT topic, publisher, octet_length(payload) AS bytes FROM retained")
       .iterate() as IterableIterator<{ topic: string; publisher: string | null; bytes: number }>;
@@ -106,17 +111,18 @@ export class Retained {
     const publisher = this.#topics.get(topic);
     const owner = ownerOf(clientId);
     if (payload.length === 0) return publisher !== undefined;
-    const { retainedTopics, retainedPerClient, retainedBytes, retainedBytesPerClient } = this.#limits;
+    const { retainedPerClient, retainedBytesPerClient } = this.#limits;
     const share = owner === "" ? undefined : this.#byPublisher.get(owner);
+    const tenant = share?.tenant ?? tenantOf(owner);
     const bytes = Buffer.byteLength(payload);
-    // what is replaced makes room
-    const more = (owned: boolean): number => bytes - (owned && publisher !== undefined ? this.#bytesOf(topic) : 0);
     let why: StoreDrop | undefined;
-    if (publisher === undefined && this.#topics.size >= retainedTopics) why = "retained-topics";
+    if (publisher !== owner && !this.#mayTakeTopic(tenant, publisher)) why = "retained-topics";
     else if (publisher !== owner && (share?.topics ?? 0) >= retainedPerClient) why = "retained-of-client";
-    else if (this.#bytes + bytes > retainedBytes && this.#bytes + more(true) > retainedBytes) why = "retained-bytes";
+    else if (!this.#mayTakeBytes(tenant, bytes, topic, publisher)) why = "retained-bytes";
     else if (owner !== "" && (share?.bytes ?? 0) + bytes > retainedBytesPerClient) {
-      if ((share?.bytes ?? 0) + more(publisher === owner) > retainedBytesPerClient) why = "retained-of-client";
+      // what is replaced makes room
+      const more = bytes - (publisher === owner ? this.#bytesOf(topic) : 0);
+      if ((share?.bytes ?? 0) + more > retainedBytesPerClient) why = "retained-of-client";
     }
     if (why !== undefined) this.#tellDrop(why, clientId);
     return why === undefined;
@@ -166,6 +172,26 @@ export class Retained {
     });
   }
 
+  /** Whether a tenant may have one topic more: that of a publisher, or one that nobody has. */
+  #mayTakeTopic(tenant: string, publisher: string | undefined): boolean {
+    if (publisher === undefined) return this.shares.topics.mayTake(tenant, 1, this.#topics.size + 1);
+    return this.#tenantOf(publisher) === tenant || this.shares.topics.mayTake(tenant, 1, this.#topics.size);
+  }
+
+  /** Whether a tenant may have so many bytes in a topic, in place of what a publisher has there. */
+  #mayTakeBytes(tenant: string, bytes: number, topic: string, publisher: string | undefined): boolean {
+    const { bytes: shares } = this.shares;
+    if (shares.mayTake(tenant, bytes, this.#bytes + bytes)) return true;
+    if (publisher === undefined) return false;
+    const before = this.#bytesOf(topic);
+    const more = bytes - (this.#tenantOf(publisher) === tenant ? before : 0);
+    return shares.mayTake(tenant, more, this.#bytes + bytes - before);
+  }
+
+  #tenantOf(publisher: string): string {
+    return this.#byPublisher.get(publisher)!.tenant;
+  }
+
   #bytesOf(topic: string): number {
     return statement<Weight>(this.#db, selectBytes).get(topic)?.bytes ?? 0;
   }
@@ -183,11 +209,12 @@ export class Retained {
     this.#batch.onRollback(() => turn(owner, previous, bytes, before));
   }
 
-  /** Counts bytes of a client that has, or is about to have, a message. */
+  /** Counts bytes of a client that has a message. */
   #weigh(publisher: string, bytes: number): void {
+    const share = this.#byPublisher.get(publisher)!;
+    share.bytes += bytes;
     this.#bytes += bytes;
-    const share = this.#byPublisher.get(publisher);
-    if (share !== undefined) share.bytes += bytes;
+    this.shares.bytes.add(share.tenant, bytes);
   }
 
   /** Notes whose the message of a topic is; undefined: there is none. */
@@ -197,13 +224,18 @@ export class Retained {
     if (previous !== undefined) {
       const share = this.#byPublisher.get(previous)!;
       if (--share.topics === 0) this.#byPublisher.delete(previous);
+      this.shares.topics.add(share.tenant, -1);
     }
     if (publisher === undefined) this.#topics.delete(topic);
     else {
       this.#topics.set(topic, publisher);
-      const share = this.#byPublisher.get(publisher);
-      if (share === undefined) this.#byPublisher.set(publisher, { topics: 1, bytes: 0 });
-      else share.topics++;
+      let share = this.#byPublisher.get(publisher);
+      if (share === undefined) {
+        share = { tenant: tenantOf(publisher), topics: 0, bytes: 0 };
+        this.#byPublisher.set(publisher, share);
+      }
+      share.topics++;
+      this.shares.topics.add(share.tenant, 1);
     }
   }
 }

@@ -2,6 +2,7 @@
  * A stored session and its subscriptions, as they are in memory.
  */
 import type { QueueEntry } from "./entries.ts";
+import { tenantOf } from "./shares.ts";
 
 /** What Aedes stores of a SUBSCRIBE, and gets back. */
 export interface Subscription {
@@ -38,6 +39,8 @@ export interface Attendant {
 export interface Session {
   readonly id: number;
   readonly client: string;
+  /** Who it counts for. */
+  readonly tenant: string;
   readonly since: number;
   /** When its client left; null while it is connected. */
   leftAt: number | null;
@@ -85,6 +88,7 @@ export function makeSession(row: SessionRow): Session {
   return {
     id: row.id,
     client: row.client,
+    tenant: tenantOf(row.client),
     since: row.since,
     leftAt: row.left_at,
     sent: row.sent,

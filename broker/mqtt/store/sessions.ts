@@ -13,6 +13,7 @@ import { OwnedIds } from "./owned-ids.ts";
 import { Routes } from "./routes.ts";
 import { makeSession, makeStored, readSubscription } from "./session.ts";
 import type { Session, SessionRow, Stored, Subscription, SubscriptionRow } from "./session.ts";
+import { Shares, tenantOf } from "./shares.ts";
 
 const upsertSession = `INSERT INTO session (id, client, since, left_at, sent, next) VALUES (?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET left_at = excluded.left_at, sent = excluded.sent, next = excluded.next`;
@@ -34,12 +35,14 @@ export class Sessions implements Participant {
   /** Sessions that have subscriptions. */
   #subscribed = 0;
   readonly routes = new Routes();
+  readonly shares: Shares;
 
   constructor(db: Database, batch: Batch, limits: StoreLimits, nowSeconds: () => number) {
     this.#db = db;
     this.#batch = batch;
     this.#limits = limits;
     this.#nowSeconds = nowSeconds;
+    this.shares = new Shares(limits.sessions);
     this.#load();
   }
 
@@ -84,8 +87,8 @@ export class Sessions implements Participant {
   /** See `DurableStore.mayKeepSession`. */
   mayBegin(client: string): boolean {
     if (this.#byClient.has(client)) return true;
-    const ofOwner = this.#ids.count(ownerOf(client));
-    return this.#byClient.size < this.#limits.sessions && ofOwner < this.#limits.sessionsPerClient;
+    if (this.#ids.count(ownerOf(client)) >= this.#limits.sessionsPerClient) return false;
+    return this.shares.mayTake(tenantOf(client), 1, this.#byClient.size + 1);
   }
 
   /** Ends a session. `then` when that is on disk. What is in its queue is for the caller to remove. */
@@ -186,6 +189,7 @@ export class Sessions implements Participant {
     session.isOver = false;
     this.#byClient.set(session.client, session);
     this.#ids.add(session.client);
+    this.shares.add(session.tenant, 1);
   }
 
   #remove(session: Session): void {
@@ -193,6 +197,7 @@ export class Sessions implements Participant {
     this.#byClient.delete(session.client);
     this.#changed.delete(session);
     this.#ids.delete(session.client);
+    this.shares.add(session.tenant, -1);
   }
 
   /** Its subscriptions take part in routing no longer. */
