@@ -140,14 +140,14 @@ export function intersectGrants(allowed: readonly Grant[], requested: readonly G
 
 /** Grants cut to what is allowed; the very array where that cuts nothing. Throws `request.scope` where it leaves too many pieces. */
 export function cutGrants(allowed: readonly Grant[], grants: readonly Grant[]): readonly Grant[] {
-  const permissions = toPermissions(allowed);
+  const sets = toSets(allowed);
   const isAllowed = ({ filter, pub, sub }: Grant): boolean =>
-    (!pub || mayPublish(permissions, filter)) && (!sub || maySubscribe(permissions, filter));
+    (!pub || sets.pub.covers(filter)) && (!sub || sets.sub.covers(filter));
   return grants.every(isAllowed) ? grants : intersectGrants(allowed, grants);
 }
 
-/** The same permissions in the fewest entries: one a filter, sorted, what others cover dropped. */
-export function mergeGrants(grants: readonly Grant[]): Grant[] {
+/** The same permissions with one entry a filter, sorted. */
+export function gatherGrants(grants: readonly Grant[]): Grant[] {
   const byFilter = new Map<string, Grant>();
   for (const grant of grants) {
     const known = byFilter.get(grant.filter);
@@ -157,14 +157,18 @@ export function mergeGrants(grants: readonly Grant[]): Grant[] {
       sub: grant.sub || known?.sub === true,
     });
   }
-  const all = [...byFilter.values()];
+  return [...byFilter.values()].sort((a, b) => (a.filter < b.filter ? -1 : 1));
+}
+
+/** The same permissions in the fewest entries: one a filter, sorted, what others cover dropped. */
+export function mergeGrants(grants: readonly Grant[]): Grant[] {
+  const all = gatherGrants(grants);
   const sets = toSets(all);
   const needed = (grant: Grant, permission: "pub" | "sub"): boolean =>
     grant[permission] && !sets[permission].coversBeside(grant.filter);
   return all
     .map((grant) => ({ filter: grant.filter, pub: needed(grant, "pub"), sub: needed(grant, "sub") }))
-    .filter((grant) => grant.pub || grant.sub)
-    .sort((a, b) => (a.filter < b.filter ? -1 : 1));
+    .filter((grant) => grant.pub || grant.sub);
 }
 
 /** Grants split into levels once, for whoever asks often. */

@@ -11,6 +11,7 @@ import { assertTopicFilter, AUTHZ_INFO } from "../../shared/topic.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
+import { assertRoomFor } from "./project-bounds.ts";
 import type { Registry } from "./registry.ts";
 import { assertFreeGround, type Founder } from "./topic-ground.ts";
 import { noteChange } from "./trust-changes.ts";
@@ -65,7 +66,7 @@ export const scopeForm = /^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
 /**
  * Throws `registry.not-found` (project), `registry.invalid`, and `registry.conflict` for a name, an audience or topics that are
- * taken.
+ * taken; `limit.reached` where the project has no room.
  */
 export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN, founder: Founder = "administrator"): Api {
   const { project, name, kind } = asked;
@@ -107,6 +108,7 @@ export function createApi(r: Registry, asked: NewApi, actor: string = ADMIN, fou
       api.createdAt,
     );
     if (added.changes === 0) refuse("registry.conflict", `api ${project}.${name} or audience ${api.audience} exists`);
+    assertRoomFor(r, "api", project);
     audit(r, { event: "api.created", actor, subject: `${project}.${name}`, facts: { kind, audience: api.audience } });
     noteChange(r, "api", api.audience);
     r.afterCommit(() => tellApi(r, api));
@@ -120,7 +122,7 @@ export function listApis(r: Registry, project: string): Api[] {
   return statement<ApiRow>(r.db, `SELECT * FROM api WHERE project = ? ORDER BY name`).all(project).map(toApi);
 }
 
-/** Those on which a client holds a role, by name. A project may have any number, and a client a few. */
+/** Those on which a client holds a role, by name. */
 export function listHeldApis(r: Registry, client: { readonly project: string; readonly name: string }): Api[] {
   const held = `
     SELECT role.api FROM client_role JOIN role ON role.project = client_role.project AND role.name = client_role.role

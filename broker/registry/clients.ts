@@ -10,6 +10,7 @@ import { statement } from "../sqlite/database.ts";
 import type { ClientTrust } from "../trust/trust.ts";
 import { grantsByApi } from "./grants.ts";
 import { nextBound, type TokenSelection } from "./issued.ts";
+import { assertGrants, assertGrantsOf, countClient, countGrants } from "./project-bounds.ts";
 import { getProject } from "./projects.ts";
 import { deleteKeys, replaceKeys } from "./public-keys.ts";
 import type { Registry } from "./registry.ts";
@@ -46,7 +47,7 @@ export interface NewClient {
 
 /**
  * A service or app without keys gets a secret, which is in this answer and nowhere else. Throws `registry.not-found`
- * (project), `registry.invalid`, `key.*` and `registry.conflict`, that also for a deleted client.
+ * (project), `registry.invalid`, `key.*`, `limit.reached`, and `registry.conflict`, that also for a deleted client.
  */
 export function createClient(
   r: Registry,
@@ -62,6 +63,7 @@ export function createClient(
       `INSERT INTO client (project, name, kind, enabled, created_at) VALUES (?, ?, ?, 1, ?) ON CONFLICT DO NOTHING`,
     ).run(project, name, kind, r.nowSeconds());
     if (added.changes === 0) refuse("registry.conflict", `client ${id} exists or existed`);
+    countClient(r, project, 1);
     addRoles(r, project, name, roles);
     audit(r, { event: "client.created", actor, subject: id, facts: { kind, roles } });
     announceClient(r, id);
@@ -147,12 +149,16 @@ export function disableClient(r: Registry, id: string, actor: string = ADMIN): T
   return { kind: "client", name: id, bound };
 }
 
-/** Replaces the roles that it holds. Throws `registry.not-found`, and `registry.invalid` for a role that is not there. */
+/**
+ * Replaces the roles that it holds. Throws `registry.not-found`, and `registry.invalid` for a role that is not there and for
+ * more permissions than a client may have.
+ */
 export function setClientRoles(r: Registry, id: string, roles: readonly string[], actor: string = ADMIN): Client {
   return r.change(() => {
     const { project, name } = getClient(r, id);
+    const before = countGrants(r, project, name);
     statement(r.db, `DELETE FROM client_role WHERE project = ? AND client = ?`).run(project, name);
-    addRoles(r, project, name, roles);
+    addRoles(r, project, name, roles, before);
     audit(r, { event: "client.roles-changed", actor, subject: id, facts: { roles } });
     announceClient(r, id);
     return getClient(r, id);
@@ -169,6 +175,7 @@ export function deleteClient(r: Registry, id: string, actor: string = ADMIN): vo
       r.db,
       `UPDATE client SET enabled = 0, deleted_at = ?, tokens_after = ? WHERE project = ? AND name = ?`,
     ).run(r.nowSeconds(), bound, project, name);
+    countClient(r, project, -1);
     deleteSecrets(r, { project, client: name });
     deleteKeys(r, { project, client: name });
     audit(r, { event: "client.deleted", actor, subject: id });
@@ -177,18 +184,33 @@ export function deleteClient(r: Registry, id: string, actor: string = ADMIN): vo
   });
 }
 
-/** Gives the client roles of its own project, those that it holds already included. Call it within a change. */
-export function addRoles(r: Registry, project: string, name: string, roles: readonly string[]): void {
-  assertRoles(r, project, roles);
+/**
+ * Gives the client roles of its own project, those that it holds already included. Call it within a change. `before`: the
+ * permissions that it has had, where these are not those that it has now. Throws `registry.invalid`.
+ */
+export function addRoles(
+  r: Registry,
+  project: string,
+  name: string,
+  roles: readonly string[],
+  before: number = countGrants(r, project, name),
+): void {
+  assertKnownRoles(r, project, roles);
   const add = statement(
     r.db,
     `INSERT INTO client_role (project, client, role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
   );
   for (const role of roles) add.run(project, name, role);
+  assertGrants(r, project, name, before);
 }
 
-/** Throws `registry.invalid` unless all are roles of the project. */
+/** Throws `registry.invalid` unless all are roles of the project, and a new client may hold them. */
 export function assertRoles(r: Registry, project: string, roles: readonly string[]): void {
+  assertKnownRoles(r, project, roles);
+  assertGrantsOf(r, project, roles);
+}
+
+function assertKnownRoles(r: Registry, project: string, roles: readonly string[]): void {
   if (roles.length > MAX_ENTRIES) refuse("registry.invalid", `roles: at most ${MAX_ENTRIES}`);
   const known = statement(r.db, `SELECT 1 FROM role WHERE project = ? AND name = ?`);
   roles.forEach((role, index) => {

@@ -11,6 +11,7 @@ import { AUTHZ_INFO, covers } from "../../shared/topic.ts";
 import { getApi, isReserved, MAX_ENTRIES, type Api } from "./apis.ts";
 import { ADMIN, audit } from "./audit.ts";
 import { announceHolders } from "./clients.ts";
+import { assertGrantsOfHolders, assertRoomFor } from "./project-bounds.ts";
 import { statement } from "../sqlite/database.ts";
 import { getProject } from "./projects.ts";
 import type { Registry } from "./registry.ts";
@@ -37,7 +38,7 @@ export interface NewRole {
   readonly scopes?: readonly string[] | undefined;
 }
 
-/** Throws `registry.not-found` (project), `registry.invalid` and `registry.conflict`. */
+/** Throws `registry.not-found` (project), `registry.invalid`, `registry.conflict` and `limit.reached`. */
 export function createRole(r: Registry, asked: NewRole, actor: string = ADMIN): Role {
   getProject(r, asked.project);
   assertName(asked.name);
@@ -49,12 +50,16 @@ export function createRole(r: Registry, asked: NewRole, actor: string = ADMIN): 
        ON CONFLICT DO NOTHING`,
     ).run(role.project, role.name, role.api, toText(role), JSON.stringify(role.scopes), role.createdAt);
     if (added.changes === 0) refuse("registry.conflict", `role ${role.project}.${role.name} exists`);
+    assertRoomFor(r, "role", role.project);
     audit(r, { event: "role.created", actor, subject: `${role.project}.${role.name}`, facts: factsOf(role) });
     return role;
   });
 }
 
-/** Replaces the permissions (and the api, where one is named). Throws `registry.not-found` and `registry.invalid`. */
+/**
+ * Replaces the permissions (and the api, where one is named). Throws `registry.not-found` and `registry.invalid`, that also
+ * where the role becomes longer and who holds it has no room for that.
+ */
 export function updateRole(
   r: Registry,
   asked: Omit<NewRole, "api"> & { readonly api?: string | undefined },
@@ -70,6 +75,7 @@ export function updateRole(
       role.project,
       role.name,
     );
+    if (role.permissions.length > old.permissions.length) assertGrantsOfHolders(r, role.project, role.name);
     audit(r, { event: "role.updated", actor, subject: `${role.project}.${role.name}`, facts: factsOf(role) });
     announceHolders(r, role.project, role.name);
     return role;

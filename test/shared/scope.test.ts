@@ -11,12 +11,14 @@ import {
   readClientId,
 } from "../../shared/names.ts";
 import {
+  cutGrants,
   decodeScope,
   decodeScopeText,
   encodeScope,
   encodeScopeText,
   expandGrants,
   formatPermission,
+  gatherGrants,
   intersectGrants,
   mayPublish,
   maySubscribe,
@@ -241,6 +243,39 @@ describe("grants", () => {
         },
       ),
       { numRuns: 5000 },
+    );
+  });
+
+  test("a cut allows what both allow and no more, and is the very list where it takes nothing away", () => {
+    fc.assert(
+      fc.property(
+        fc.array(grant, { maxLength: 4 }),
+        fc.array(grant, { maxLength: 4 }),
+        name,
+        (allowed, grants, topic) => {
+          const cut = cutGrants(allowed, grants);
+          expect(mayPublish(cut, topic)).toBe(mayPublish(allowed, topic) && mayPublish(grants, topic));
+          expect(maySubscribe(cut, topic)).toBe(maySubscribe(allowed, topic) && maySubscribe(grants, topic));
+          const isCovered = (one: Grant): boolean =>
+            (!one.pub || allowed.some(({ pub, filter: own }) => pub && covers(own, one.filter))) &&
+            (!one.sub || allowed.some(({ sub, filter: own }) => sub && covers(own, one.filter)));
+          expect(cut === grants).toBe(grants.every(isCovered));
+        },
+      ),
+      { numRuns: 5000 },
+    );
+  });
+
+  test("gathered, they are one entry a filter, in order, and allow the same", () => {
+    fc.assert(
+      fc.property(fc.array(grant, { maxLength: 8 }), name, (grants, topic) => {
+        const gathered = gatherGrants(grants);
+        expect(mayPublish(gathered, topic)).toBe(mayPublish(grants, topic));
+        expect(maySubscribe(gathered, topic)).toBe(maySubscribe(grants, topic));
+        const filters = gathered.map((one) => one.filter);
+        expect(filters).toEqual([...new Set(grants.map((one) => one.filter))].toSorted());
+      }),
+      { numRuns: 2000 },
     );
   });
 
