@@ -1,6 +1,7 @@
 /**
  * Refusals in the audit log, bounded: a stranger can have so many rows written and no more, and so can a client or a
- * developer that has proven itself. What is left out is counted, and the count is a row of its own.
+ * developer that has proven itself, and a project with all of its clients. What is left out is counted, and the count is a row
+ * of its own.
  *
  * Nothing rests on the row. Where it cannot be written the refusal is what it was, and the row counts as left out.
  */
@@ -59,6 +60,8 @@ interface Bucket {
 interface Kind {
   readonly all: Bucket;
   readonly each: Map<string, Bucket>;
+  /** How much of what is gone from `all` each house has taken: a project with its clients and apis, or a developer. */
+  readonly taken: Map<string, number>;
 }
 
 interface Book {
@@ -78,7 +81,8 @@ export function recordRefusal(r: Registry, refused: Refused): Promise<void> | un
   const book = bookOf(r);
   const { refusal, actor, facts, address } = refused;
   const kind = actor === undefined ? "strangers" : "known";
-  if (!r.db.open || !mayWrite(book[kind], refusalRates[kind], actor ?? address ?? "", r.nowSeconds())) {
+  const party = { who: actor ?? address ?? "", house: actor === undefined ? undefined : houseOf(actor) };
+  if (!r.db.open || !mayWrite(book[kind], refusalRates[kind], party, r.nowSeconds())) {
     leaveOut(r, book, refusal.reason);
     return undefined;
   }
@@ -117,7 +121,11 @@ export function writeLeftOut(r: Registry): void {
 function bookOf(r: Registry): Book {
   let book = books.get(r);
   if (book === undefined) {
-    const kind = ({ all }: { readonly all: Rate }): Kind => ({ all: { rows: all.burst, at: 0 }, each: new Map() });
+    const kind = ({ all }: { readonly all: Rate }): Kind => ({
+      all: { rows: all.burst, at: 0 },
+      each: new Map(),
+      taken: new Map(),
+    });
     const { strangers, known } = refusalRates;
     book = { strangers: kind(strangers), known: kind(known), leftOut: new Map(), timer: undefined };
     books.set(r, book);
@@ -140,8 +148,24 @@ function leaveOut(r: Registry, book: Book, reason: string): void {
   }, leftOutMilliseconds).unref();
 }
 
-/** Takes one row from the bucket of the one and from that of all; from neither when one of them is empty. */
-function mayWrite({ all, each }: Kind, rates: { readonly all: Rate; readonly one: Rate }, who: string, now: number) {
+/** Of a client or an api its project, of a developer and their keys the developer: never whom they were refused. */
+function houseOf(actor: string): string {
+  const slug = /^([^.:/]+)[./]/.exec(actor)?.[1];
+  return slug === undefined ? actor.split("/", 1)[0]! : `project:${slug}`;
+}
+
+/** Whose row it would be. Strangers have no house. */
+interface Party {
+  readonly who: string;
+  readonly house: string | undefined;
+}
+
+/**
+ * Takes one row from the bucket of the one and from that of all; from neither when one of them is empty, or when the house has
+ * taken as much as there is left for all. So one house alone gets half, two a third each, and whoever comes next finds some.
+ */
+function mayWrite(kind: Kind, rates: { readonly all: Rate; readonly one: Rate }, { who, house }: Party, now: number) {
+  const { all, each, taken } = kind;
   let one = each.get(who);
   if (one === undefined) {
     // whoever was seen first goes first: the bound on all of them holds all the same
@@ -149,11 +173,29 @@ function mayWrite({ all, each }: Kind, rates: { readonly all: Rate; readonly one
     each.set(who, (one = { rows: rates.one.burst, at: now }));
   }
   fill(one, rates.one, now);
+  const before = all.rows;
   fill(all, rates.all, now);
+  if (all.rows > before) giveBack(taken, all.rows - before);
   if (one.rows < 1 || all.rows < 1) return false;
+  if (house !== undefined) {
+    const ofHouse = taken.get(house) ?? 0;
+    if (ofHouse >= all.rows) return false;
+    taken.set(house, ofHouse + 1);
+  }
   one.rows--;
   all.rows--;
   return true;
+}
+
+/** What has come back is taken off all houses alike; what is more than one of them has, off the others. */
+function giveBack(taken: Map<string, number>, rows: number): void {
+  let [left, houses] = [rows, taken.size];
+  for (const [house, ofHouse] of [...taken].toSorted(([, a], [, b]) => a - b)) {
+    const off = Math.min(ofHouse, left / houses--);
+    left -= off;
+    if (off < ofHouse) taken.set(house, ofHouse - off);
+    else taken.delete(house);
+  }
 }
 
 function fill(bucket: Bucket, { perSecond, burst }: Rate, now: number): void {

@@ -299,6 +299,52 @@ describe("an invitation", () => {
     expect((await invite("last@example.com", "auditor", admin.token)).status).toBe(201);
   });
 
+  it("is counted for each project, so that nobody keeps another from inviting, or hears that somebody did", async () => {
+    const eve = served.join("eve@example.com", { zoo: "owner" });
+    const to = (project: string, as: string): Promise<Answer> =>
+      served.ask("POST", `/v1/projects/${project}/invitations`, {
+        body: { email: "carol@example.com", role: "auditor" },
+        as,
+      });
+    const byEve = [];
+    for (let count = 0; count < 4; count++) byEve.push((await to("zoo", eve.token)).status);
+    expect(byEve).toEqual([201, 201, 201, 429]);
+    const byOwner = [];
+    for (let count = 0; count < 4; count++) byOwner.push((await to("farm", owner.token)).status);
+    expect([byOwner, served.mails.length]).toEqual([[201, 201, 201, 429], 6]);
+    // her own count is where it was
+    expect((await to("zoo", eve.token)).status).toBe(429);
+  });
+
+  it("beyond three times as many to one address of all projects is made and answered alike, and no mail is sent", async () => {
+    const projects = ["farm", "zoo", "mill", "dam"];
+    for (const slug of projects.slice(2)) createProject(served.r, slug);
+    const rich = served.join("rich@example.com", Object.fromEntries(projects.map((slug) => [slug, "owner"])));
+    const answers: Answer[] = [];
+    for (const slug of projects) {
+      for (let count = 0; count < 3; count++) {
+        answers.push(
+          await served.ask("POST", `/v1/projects/${slug}/invitations`, {
+            body: { email: "carol@example.com", role: "auditor" },
+            as: rich.token,
+          }),
+        );
+      }
+    }
+    expect([answers.map(({ status }) => status), served.mails.length]).toEqual([Array(12).fill(201), 9]);
+    const shape = ({ status, headers, body }: Answer): unknown => [
+      status,
+      Object.keys(headers),
+      Object.entries(body as object).map(([name, value]) => [name, typeof value]),
+    ];
+    expect(shape(answers[11]!)).toEqual(shape(answers[0]!));
+    const { items } = (await served.ask("GET", "/v1/projects/dam/invitations")).body;
+    expect(items.filter(({ status }: { status: string }) => status === "pending")).toHaveLength(1);
+    // the administrator is not counted
+    await invite("carol@example.com", "auditor");
+    expect(served.mails).toHaveLength(10);
+  });
+
   it.each([
     ["no address", { role: "auditor" }, "#/email"],
     ["an address with a header", { email: "a@b.test\r\nBcc: c@d.test", role: "auditor" }, "#/email"],

@@ -53,7 +53,7 @@ describe("a held request", () => {
     const looked = vi.spyOn(at.registry, "nowSeconds");
     const headers = { ...call.headers, prefer: `wait=${seconds}` };
     const answer = at.call(path + query, { ...call, headers }).finally(() => (isAnswered = true));
-    await vi.waitFor(() => expect(looked).toHaveBeenCalled());
+    await vi.waitFor(() => expect(looked).toHaveBeenCalled(), 20_000);
     // the answer to this one has taken the way that the other's would have taken
     await at.call("/healthz");
     expect(isAnswered).toBe(false);
@@ -144,7 +144,7 @@ describe("a held request", () => {
       socket.write(
         `GET ${path}?diff=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nPrefer: wait=60\r\n\r\n`,
       );
-      await vi.waitFor(() => expect(looked).toHaveBeenCalled());
+      await vi.waitFor(() => expect(looked).toHaveBeenCalled(), 20_000);
       looked.mockRestore();
       return socket;
     };
@@ -160,7 +160,7 @@ describe("a held request", () => {
       next = at.call(`${path}?diff=0`, call);
       const first = await Promise.race([next.then(() => "answered"), at.call("/healthz").then(() => "held")]);
       expect(first).toBe("held");
-    });
+    }, 20_000);
     revoke(at, ["board-1", "plant.board"]);
     expect((await next!).headers["preference-applied"]).toBe("wait=60");
     for (const socket of sockets) socket.destroy();
@@ -216,6 +216,33 @@ describe("the waiting room", () => {
     first.socket.emit("close");
     expect(await entered[0]).toBe("gone");
     expect(room.enter(wait("c"))).toBeDefined();
+  });
+
+  test("is shared by projects: none has more places than are free", () => {
+    const room = open({ total: 100, perRequester: 2 });
+    const fill = (project?: string): number => {
+      const all = Array.from({ length: 100 }, (_, n) => room.enter({ ...wait(`${project}.c${n}`), project }));
+      return all.filter((one) => one !== undefined).length;
+    };
+    expect(["a", "b", "c", "a", "b"].map(fill)).toEqual([50, 25, 13, 0, 0]);
+    // who is of no project may have all that is left
+    expect([fill(), fill("d")]).toEqual([12, 0]);
+  });
+
+  test("gives back what a project had", async () => {
+    const room = open({ total: 4, perRequester: 4 });
+    const enter = (): { readonly one: Wait; readonly end: Promise<string> | undefined } => {
+      const one = { ...wait("a.x"), project: "a" };
+      return { one, end: room.enter(one) };
+    };
+    for (let round = 0; round < 3; round++) {
+      const all = [enter(), enter(), enter()];
+      expect(all.map(({ end }) => end !== undefined)).toEqual([true, true, false]);
+      for (const { one, end } of all) {
+        one.socket.emit("close");
+        await end;
+      }
+    }
   });
 
   test("asks everybody once after all changes of a turn, and lets go of those with news", async () => {

@@ -276,7 +276,42 @@ describe("refusals", () => {
     expect(await record(r, 300, (n) => refused({ address: `10.0.1.${n}` }))).toBe(strangers.all.burst);
     expect(await record(r, 300, of("farm.a"))).toBe(known.one.burst);
     expect(await record(r, 300, of("farm.b"))).toBe(known.one.burst);
-    expect(await record(r, 3_000, (n) => refused({ actor: `farm.c${n}` }))).toBe(known.all.burst - 2 * known.one.burst);
+    expect(await record(r, 3_000, (n) => refused({ actor: `farm.c${n}` }))).toBe(
+      known.all.burst / 2 - 2 * known.one.burst,
+    );
+  });
+
+  it.each<[what: string, house: (n: number) => string]>([
+    ["the clients and apis of one project", (n) => `evil${n % 2 === 0 ? "." : "/"}c${n}`],
+    ["a project that is called like the administrator", (n) => `admin.c${n}`],
+    ["the keys of one developer", (n) => `developer:dev_1/key_${n}`],
+  ])("of %s leave half to all others", async (_, house) => {
+    const { r } = openFixture();
+    expect(await record(r, 3_000, (n) => refused({ actor: house(n) }))).toBe(known.all.burst / 2);
+    const others = ["home.pi", "home/web", "developer:dev_2", "admin", "broker:edge"];
+    for (const actor of others) expect(await record(r, 20, () => refused({ actor }))).toBe(20);
+  });
+
+  it("of a developer about the project of another are not of that one's share", async () => {
+    const { r } = openFixture();
+    await record(r, 3_000, (n) => refused({ actor: `developer:dev_1/key_${n}`, project: "home", subject: "home.pi" }));
+    expect(await record(r, 100, () => refused({ actor: "home.pi" }))).toBe(100);
+  });
+
+  it("of many projects leave some to the next, at once and as time goes by", async () => {
+    const { r, clock } = openFixture();
+    const flood = (): Promise<number> => record(r, 10_000, (n) => refused({ actor: `evil${n % 9}.c${n % 900}` }));
+    // nine that take all they can and what is left are ten equal shares
+    expect(await flood()).toBe(0.9 * known.all.burst);
+    expect(await record(r, 50, () => refused({ actor: "home.pi" }))).toBe(50);
+    for (let hour = 0; hour < 10; hour++) {
+      clock.now += 10;
+      await flood();
+      expect(await record(r, 5, () => refused({ actor: "home.pi" }))).toBe(5);
+    }
+    // what has come back is nobody's any more
+    clock.now += known.all.burst / known.all.perSecond;
+    expect(await record(r, 3_000, (n) => refused({ actor: `evil0.d${n}` }))).toBe(known.all.burst / 2);
   });
 
   it("that are left out are counted in one row, after a while", async () => {

@@ -42,6 +42,13 @@ export interface AccountDesk {
   takeWish(network: string, nowSeconds: number): void;
   /** Counts one mail; whether it may be sent. `purpose` has a count of its own. */
   takeMail(purpose: string, email: string, nowSeconds: number): boolean;
+  /** Counts one invitation to a project; whether that may send one more to this address. */
+  takeInvitation(project: string, email: string, nowSeconds: number): boolean;
+  /**
+   * Counts one mail with an invitation; whether it may be sent. Whoever invites is not told, because that would say what other
+   * projects do.
+   */
+  takeInvitationMail(email: string, nowSeconds: number): boolean;
 }
 
 const failureSeconds = 15 * 60;
@@ -50,6 +57,8 @@ const wishSeconds = 3600;
 const knownSeconds = 30 * 86_400;
 /** Attempts from one network at a time: each makes hashes, and few wait for those. */
 const atOnceFromNetwork = 8;
+/** How many times what one project may send to an address all of them may. */
+const invitersOfOne = 3;
 /** Names that are counted at a time. */
 const maxCounted = 50_000;
 
@@ -74,6 +83,13 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
     const count = (underWay.get(name) ?? 0) + by;
     if (count === 0) underWay.delete(name);
     else underWay.set(name, count);
+  }
+
+  function takeMail(name: string, limit: number, nowSeconds: number): boolean {
+    const nowMs = nowSeconds * 1000;
+    if ((mails.read(name, nowMs)?.count ?? 0) >= limit) return false;
+    mails.add(name, nowMs);
+    return true;
   }
 
   return {
@@ -124,13 +140,11 @@ export function openAccountDesk(limits: AuthorityLimits): AccountDesk {
       }
       wishes.add(network, nowMs);
     },
-    takeMail(purpose, email, nowSeconds) {
-      const name = `${purpose} ${email}`;
-      const nowMs = nowSeconds * 1000;
-      if ((mails.read(name, nowMs)?.count ?? 0) >= limits.mailsPerHour) return false;
-      mails.add(name, nowMs);
-      return true;
-    },
+    takeMail: (purpose, email, nowSeconds) => takeMail(`${purpose} ${email}`, limits.mailsPerHour, nowSeconds),
+    takeInvitation: (project, email, nowSeconds) =>
+      takeMail(`invitation to ${project} ${email}`, limits.mailsPerHour, nowSeconds),
+    takeInvitationMail: (email, nowSeconds) =>
+      takeMail(`invitation ${email}`, invitersOfOne * limits.mailsPerHour, nowSeconds),
   };
 }
 

@@ -80,15 +80,19 @@ function invite(context: CallContext, asked: NewInvitation): Answer<"Invitation"
   const { registry, principal, actor, desk, accounts } = context;
   const developer = principal.kind === "developer" ? principal.developer : undefined;
   const inviter = developer === undefined ? actor : actorOf(developer);
-  if (developer !== undefined) desk.takeWish(`of ${inviter}`, registry.nowSeconds());
+  const now = registry.nowSeconds();
+  if (developer !== undefined) desk.takeWish(`of ${inviter}`, now);
   const { record, secret } = registry.change(() => {
     const made = createInvitation(registry, asked, { inviter, actor });
-    if (developer !== undefined && !desk.takeMail("invitation", asked.email, registry.nowSeconds())) {
-      throw new TooMany(mailPauseSeconds, "invitations to one address");
+    const { project } = made.record;
+    if (developer !== undefined && project !== null && !desk.takeInvitation(project, asked.email, now)) {
+      throw new TooMany(mailPauseSeconds, "invitations of this project to one address");
     }
     return made;
   });
-  accounts.sendMail(invitationMail(context, record, secret, developer?.email));
+  if (developer === undefined || desk.takeInvitationMail(asked.email, now)) {
+    accounts.sendMail(invitationMail(context, record, secret, developer?.email));
+  }
   return { ...toInvitationAnswer(record), ...(developer === undefined && { invitation: secret }) };
 }
 

@@ -19,6 +19,8 @@ export interface TrlRequester {
   /** One for each identity. */
   readonly name: string;
   readonly view: TrlView;
+  /** Of a client and an api. */
+  readonly project?: string;
   /** Where it waits for news. */
   readonly room: Exclude<keyof WaitingRooms, "close">;
   /** Whether it is told of keys, apis, clients and the rest. */
@@ -39,6 +41,10 @@ export function identifyRequester(context: AuthorityContext, request: FastifyReq
   const caller = authenticateCaller(context, { socket, authorization }, now);
   const name = nameCaller(caller);
   if (caller.kind === "admin") return { name, view: "all", room: "followers", mayFollow: true };
-  if (caller.kind === "api") return { name, view: `api:${caller.api.audience}`, room: "apis", mayFollow: false };
-  return { name, view: `client:${name}`, room: "clients", mayFollow: false };
+  if (caller.kind === "api") {
+    const { project, audience } = caller.api;
+    return { name, project, view: `api:${audience}`, room: "apis", mayFollow: false };
+  }
+  const { project } = caller.asker.client;
+  return { name, project, view: `client:${name}`, room: "clients", mayFollow: false };
 }

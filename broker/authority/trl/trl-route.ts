@@ -106,9 +106,10 @@ function hold(
   request: FastifyRequest,
 ): Promise<WaitEnd> | undefined {
   if (seconds === 0) return undefined;
-  const { name, room } = found.requester;
+  const { name, project, room } = found.requester;
   return rooms[room].enter({
     requester: name,
+    project,
     milliseconds: seconds * 1000,
     socket: request.raw.socket,
     hasNews: () => found.hasNews(),

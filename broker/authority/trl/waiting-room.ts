@@ -1,5 +1,5 @@
 /**
- * Where requests are held until there is news for them: bounded in number, in time, and for each requester.
+ * Where requests are held until there is news for them: bounded in number, in time, for each requester and for each project.
  *
  * Everybody is asked once after each turn in which the registry changed. Whoever hangs up leaves, and when the authority
  * closes all are let go at once.
@@ -19,6 +19,8 @@ export interface WaitingLimits {
 /** What is waited for. */
 export interface Wait {
   readonly requester: string;
+  /** The project of the requester, where it is of one: it gets no place unless more are free than it has. */
+  readonly project?: string | undefined;
   readonly milliseconds: number;
   /** What the request came on; a peer that goes closes it. */
   readonly socket: Socket;
@@ -72,6 +74,7 @@ export function openWaitingRooms(registry: Registry): WaitingRooms {
 export function openWaitingRoom(registry: Registry, limits: WaitingLimits = waitingLimits): WaitingRoom {
   const waiters = new Set<Waiter>();
   const perRequester = new Map<string, number>();
+  const perProject = new Map<string, number>();
   /** A response that waits for its turn on a connection is not told of the end of it, so the connection is listened to. */
   const perSocket = new WeakMap<Socket, Set<Waiter>>();
   let isAsking = false;
@@ -88,10 +91,16 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
     setImmediate(askAll);
   });
 
-  function count(requester: string, by: 1 | -1): void {
-    const now = (perRequester.get(requester) ?? 0) + by;
-    if (now === 0) perRequester.delete(requester);
-    else perRequester.set(requester, now);
+  function count({ requester, project }: Wait, by: 1 | -1): void {
+    move(perRequester, requester, by);
+    if (project !== undefined) move(perProject, project, by);
+  }
+
+  /** One project alone has half of the room, two of them a third each, and whoever comes next finds places that are free. */
+  function isFull({ requester, project }: Wait): boolean {
+    const free = limits.total - waiters.size;
+    const taken = project === undefined ? 0 : (perProject.get(project) ?? 0);
+    return free <= taken || (perRequester.get(requester) ?? 0) >= limits.perRequester;
   }
 
   /** Those of one connection; all of them leave when it closes. */
@@ -108,9 +117,8 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
 
   return {
     enter(wait) {
-      const { requester, socket, milliseconds } = wait;
-      const isFull = waiters.size >= limits.total || (perRequester.get(requester) ?? 0) >= limits.perRequester;
-      if (isClosed || isFull) return undefined;
+      const { socket, milliseconds } = wait;
+      if (isClosed || isFull(wait)) return undefined;
       return new Promise((resolve) => {
         const beside = waitersOn(socket);
         const timer = setTimeout(() => waiter.end("time"), milliseconds);
@@ -118,14 +126,14 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
           wait,
           end(why) {
             if (!waiters.delete(waiter)) return;
-            count(requester, -1);
+            count(wait, -1);
             clearTimeout(timer);
             beside.delete(waiter);
             resolve(why);
           },
         };
         waiters.add(waiter);
-        count(requester, 1);
+        count(wait, 1);
         beside.add(waiter);
         if (socket.destroyed) waiter.end("gone");
       });
@@ -136,6 +144,12 @@ export function openWaitingRoom(registry: Registry, limits: WaitingLimits = wait
       for (const waiter of waiters) waiter.end("closing");
     },
   };
+}
+
+function move(counts: Map<string, number>, name: string, by: 1 | -1): void {
+  const now = (counts.get(name) ?? 0) + by;
+  if (now === 0) counts.delete(name);
+  else counts.set(name, now);
 }
 
 /** What fails is found by whoever was waiting, when it looks again. */

@@ -131,7 +131,8 @@ function refusalsOf(route: Route): ProblemName[] {
     ...(names ? (["NotFound"] as const) : []),
     ...(makes ? (["Conflict"] as const) : []),
     ...(route.sends === undefined && route.query === undefined ? [] : (["Invalid"] as const)),
-    ...(isOpen ? (["TooMany"] as const) : []),
+    // whoever asks for changes waits in a line of a certain length
+    ...(isOpen || route.method !== "GET" ? (["TooMany"] as const) : []),
   ];
 }
 
