@@ -259,7 +259,7 @@ async function makeShown(desk: Desk, round: number, device: Device): Promise<rea
   const client = await held(`acme.c${round}`);
   const project = `p${round}`;
   await desk.makeProject(project);
-  await desk.makeApi(project, "tele");
+  await desk.makeApi(project, "tele", {}, project);
   const ofProject = await held(`${project}.s`);
   const dir = join(folder, device.id);
   mkdirSync(dir);

@@ -102,12 +102,12 @@ export class Desk {
     return this.json("POST", "/v1/projects", { slug });
   }
 
-  /** An api of bearer tokens on `<name>/#`, and a role of its name that may do everything there. */
-  async makeApi(project: string, name: string, more: object = {}): Promise<void> {
+  /** An api of bearer tokens on `<tree>/#`, by default its name, and a role of its name that may do everything there. */
+  async makeApi(project: string, name: string, more: object = {}, tree = name): Promise<void> {
     const at = `/v1/projects/${project}`;
-    const api = { name, kind: "mqtt", topics: [`${name}/#`], bearer: true, ...more };
+    const api = { name, kind: "mqtt", topics: [`${tree}/#`], bearer: true, ...more };
     await this.json("POST", `${at}/apis`, api);
-    await this.json("POST", `${at}/roles`, { name, api: name, permissions: [`pubsub:${name}/#`] });
+    await this.json("POST", `${at}/roles`, { name, api: name, permissions: [`pubsub:${tree}/#`] });
   }
 
   async makeService(id: string, roles: readonly string[] = ["tele"]): Promise<Service> {
