@@ -12,7 +12,7 @@ export const changeLimits = {
   /** That are being worked on, where they take more than a turn. */
   atOnce: 4,
   /** That wait, those whose body is still on its way among them. */
-  waiting: 32,
+  waiting: 252,
 } as const;
 
 /** Where a request stands, from before its body is read. */
