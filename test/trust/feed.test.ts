@@ -13,6 +13,7 @@ import type { FeedLimits } from "../../broker/trust/feed-limits.ts";
 import { createMemoryTrust, type MemoryTrust } from "../../broker/trust/memory-trust.ts";
 import { TRL_CBOR, encodeTrl } from "../../shared/trl.ts";
 import type { TrustEntry } from "../../shared/trust-entries.ts";
+import { watchStalls } from "../undisturbed.ts";
 import { hash, ScriptedAuthority, type Credential, type Fault } from "./scripted-authority.ts";
 
 const client = (name: string, enabled = true): TrustEntry => ({
@@ -181,10 +182,9 @@ describe("a feed", () => {
   it("does not ask an authority that does not hold its answers all the time", async () => {
     authority.holds = false;
     follow();
-    await until(() => expect(authority.asked.length).toBe(3));
-    const begun = performance.now();
-    await until(() => expect(authority.asked.length).toBe(5));
-    expect(performance.now() - begun).toBeGreaterThan(200);
+    await until(() => expect(authority.asked.length).toBeGreaterThan(4));
+    const [third, , fifth] = authority.askedAtMs.slice(2);
+    expect(fifth! - third!).toBeGreaterThan(200);
   });
 
   it("has answers held for less where a view becomes too old sooner", async () => {
@@ -336,6 +336,7 @@ describe("what is no answer", () => {
       expect(new Set(outcomes.filter((one) => one !== "heard"))).toEqual(new Set([outcome]));
       authority.listed.add(3);
       const age = clock.ageSeconds;
+      const stalls = watchStalls();
       expect([revoked(1, 2, 3), trust.client("farm.a")?.id]).toEqual([[true, true, false], "farm.a"]);
       expect(age).toBeGreaterThan(0);
       const isRefused = outcome === "refused";
@@ -346,7 +347,8 @@ describe("what is no answer", () => {
       authority.revoke(4);
       await until(() => expect(revoked(4)).toEqual([true]));
       await until(() => expect(said("answers again")).toHaveLength(1));
-      expect(clock.ageSeconds).toBeLessThan(Math.max(age, 0.3));
+      expect(clock.ageSeconds).toBeLessThan(Math.max(age, 0.3) + stalls.longestMs() / 1000);
+      stalls.close();
     },
   );
 
@@ -427,8 +429,10 @@ describe("a view that grows old", () => {
 test("closing ends the request that is held, at once", async () => {
   follow();
   await held();
+  const stalls = watchStalls();
   const begun = performance.now();
   await feed.close();
-  expect(performance.now() - begun).toBeLessThan(1000);
+  expect(performance.now() - begun).toBeLessThan(1000 + stalls.longestMs());
+  stalls.close();
   expect(outcomes).not.toContain("unreachable");
 });

@@ -28,6 +28,8 @@ export function hash(number: number): Buffer {
 
 export class ScriptedAuthority {
   /** Query and `Prefer` of every request. */
+  /** When each was asked, as performance.now says. */
+  readonly askedAtMs: number[] = [];
   readonly asked: { readonly query: string; readonly prefer: string | undefined }[] = [];
   /** Most requests that were under way at one time. */
   mostAtOnce = 0;
@@ -106,6 +108,7 @@ export class ScriptedAuthority {
     const { searchParams, pathname } = new URL(request.url!, "https://x");
     this.shown.add((request.socket as TLSSocket).getPeerCertificate().fingerprint256 ?? "none");
     const { prefer } = request.headers;
+    this.askedAtMs.push(performance.now());
     this.asked.push({ query: searchParams.toString(), prefer: prefer as string | undefined });
     this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#underWay);
     response.on("close", () => this.#underWay--);
