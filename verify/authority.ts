@@ -5,6 +5,7 @@
  * issuer, and of endpoints that are not the issuer's own, nothing is taken (RFC 8414, section 3.3).
  */
 import { Agent } from "node:https";
+import { whyUnreachable } from "../shared/unreachable.ts";
 import { FeedError } from "../broker/trust/feed-request.ts";
 import { fetchBytes, type Fetched } from "../broker/trust/fetch-bytes.ts";
 import type { Settings } from "./options.ts";
@@ -95,7 +96,7 @@ export function openAuthority(settings: Settings): Authority {
     } catch (error) {
       // where one connection has gone silent the others that wait for work may have too, and each would cost as much time
       if (signal?.aborted !== true) closeIdle(agent);
-      throw new FeedError("unreachable", (error as Error).message, error);
+      throw new FeedError("unreachable", whyUnreachable(error), error);
     }
   };
   const readMetadata = async (): Promise<Metadata> => {

@@ -7,6 +7,7 @@
 import { Agent } from "node:https";
 import { Refusal } from "../../shared/refusal.ts";
 import { decodeTrl, decodeTrlProblem, TRL_CBOR, type TrlPatch, type TrustPart } from "../../shared/trl.ts";
+import { whyUnreachable } from "../../shared/unreachable.ts";
 import { fetchBytes, type Fetched } from "./fetch-bytes.ts";
 
 /** A certificate and its key, PEM. */
@@ -110,7 +111,7 @@ export function openRequester(authority: AskedAuthority, limits: RequestLimits):
         const url = toUrl(authority.url, question);
         fetched = await fetchBytes(url, { ...options, agent: connect() }, (headers) => answered(headers.date));
       } catch (error) {
-        throw new FeedError("unreachable", (error as Error).message, error);
+        throw new FeedError("unreachable", whyUnreachable(error), error);
       }
       return read(fetched, limits);
     },

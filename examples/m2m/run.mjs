@@ -165,11 +165,17 @@ function say(what, status, more) {
   console.log(`  ${what}: ${status} ${more}`);
 }
 
+/** Of those that systems do not hand out by themselves, so that nobody else is given it before the provider listens. */
 async function freePort() {
-  const server = createServer().listen(0, "localhost");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (let port = 10_000 + (process.pid % 9_000); ; port++) {
+    const server = createServer().listen(port, "localhost");
+    const isFree = await once(server, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }

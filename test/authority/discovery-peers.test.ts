@@ -271,6 +271,7 @@ async function openResource(): Promise<Resource> {
     audience: bound.audience,
     ca,
     origin,
+    answerMilliseconds: 30_000,
     credential: { id: bound.apiId, privateKey: KeyObject.from(stockKeys.privateKey) },
   });
   return {

@@ -1,5 +1,5 @@
 /** The HTTPS server as such: media types, sizes, unknown paths, slow and broken peers, and what it does with any bytes. */
-import { connect as connectTcp } from "node:net";
+import { connect as connectTcp, type Socket } from "node:net";
 import { X509Certificate } from "node:crypto";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { once } from "node:events";
@@ -189,7 +189,7 @@ describe("stays up and answers", () => {
     const tcp = connectTcp(at.authority.port, "127.0.0.1");
     tcp.on("error", () => {});
     tcp.write("GET / HTTP/1.0\r\n\r\n");
-    await once(tcp, "close");
+    await closed(tcp);
     const socket = await openSocket();
     socket.write("\0\0\0nonsense\r\n\r\n");
     expect(await firstLine(socket)).toBe("HTTP/1.1 400 Bad Request");
@@ -274,7 +274,7 @@ test("closes while peers hang on", async () => {
   const half = await openSocket(other);
   half.write("POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n");
   await other.call("/healthz");
-  const ended = [tcp, idle, half].map((socket) => (socket.resume(), once(socket, "close")));
+  const ended = [tcp, idle, half].map((socket) => closed(socket.resume()));
   await other.close();
   await expect(Promise.all(ended)).resolves.toHaveLength(3);
 });
@@ -290,6 +290,11 @@ async function openSocket(to: Fixture = at, options: ConnectionOptions = {}): Pr
   socket.on("error", () => {});
   await once(socket, "secureConnect");
   return socket;
+}
+
+/** Resolves at the end of a connection, which may be a reset as well. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.once("close", () => resolve()));
 }
 
 async function firstLine(socket: TLSSocket): Promise<string> {

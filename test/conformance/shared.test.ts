@@ -145,8 +145,11 @@ describe("members", () => {
   it("that break away lose nothing that was not given to them", async () => {
     const topic = room.newTopic();
     const [one, two] = await members(`$share/g/${topic}`, 2);
+    const { conn } = room.fixture.gate.sessions.all().at(-1)!.connection;
+    // the broker has noticed, too
+    const noticed = new Promise<void>((resolve) => conn.once("close", resolve));
     two!.drop();
-    await two!.closed;
+    await noticed;
     const payloads = await publishAll(topic, 6);
     expect((await gotten([one!]))[0]).toEqual(payloads);
   });

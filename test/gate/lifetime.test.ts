@@ -128,11 +128,12 @@ describe("an anonymous client", () => {
 describe("renewal", () => {
   it("replaces the grants, moves the expiry, keeps the session and says so", async () => {
     const device = f.device();
-    const wire = await f.enter(device, { allow: ["pub:old", "sub:old/#", "sub:both/#"], ttl: 2 });
+    const wire = await f.enter(device, { allow: ["pub:old", "sub:old/#", "sub:both/#"], ttl: 300 });
     expect(await wire.subscribe([NEWS, "old/#", "both/#"], 1)).toEqual([1, 1, 1]);
     const exp = nowSeconds() + 500;
     await renew(wire, device, { allow: ["pub:new", "sub:both/#", "sub:new/#"], exp });
     expect(await news(wire)).toEqual({ event: "renewed", exp });
+    expect(f.gate.sessions.by("client", device.id)[0]!.rights.expiresAt).toBe(exp);
     await wire.publish("new", "", { qos: 1 });
     await witness.publish("old/1", "", { qos: 1 });
     await witness.publish("both/1", "", { qos: 1 });

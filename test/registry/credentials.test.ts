@@ -82,10 +82,12 @@ describe("the signing key", () => {
     const [published, ...others] = publishedKeys(r);
     expect(others).toEqual([]);
     const signer = activeSigner(r);
-    expect(signer.kid).toMatch(/^[A-Za-z0-9_-]{2}$/);
+    expect(signer.kid).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_-]$/);
     expect(published).toMatchObject({ kid: signer.kid, active: true, createdAt: NOW });
     expect(told.keys).toEqual(new Map([[signer.kid, signer.publicKey.thumbprint]]));
-    expect(Buffer.from(signer.publicKey.thumbprint, "hex").toString("base64url").startsWith(signer.kid)).toBe(true);
+    // on a command line what begins with - would be an option
+    const thumbprint = Buffer.from(signer.publicKey.thumbprint, "hex").toString("base64url").replace(/^-+/, "");
+    expect(thumbprint.startsWith(signer.kid)).toBe(true);
     expect(verifyEs256(published!.key, id("m"), signer.sign(id("m")))).toBe(true);
     expect(activeSigner(r)).toBe(signer);
   });

@@ -271,15 +271,12 @@ describe("what is no answer", () => {
   const answer = (status: number, body: Uint8Array | string, type: string = TRL_CBOR): Fault => {
     return (response) => void response.writeHead(status, { "content-type": type }).end(body);
   };
-  const limits = {
-    answerMilliseconds: 150,
-    bodyMilliseconds: 150,
-    listBytes: 100_000,
-    updatesBytes: 100_000,
-    waitSeconds: 0,
-  };
+  const limits = { listBytes: 100_000, updatesBytes: 100_000, waitSeconds: 0 };
+  // short only where something is to come too late: any answer is late in a process that stood still
+  const lateAnswer = { ...limits, answerMilliseconds: 150 };
+  const lateBody = { ...limits, bodyMilliseconds: 150 };
 
-  it.each<[string, FeedOutcome, Fault, why?: RegExp]>([
+  it.each<[string, FeedOutcome, Fault, why?: RegExp, wanted?: Partial<FeedLimits>]>([
     ["a connection that is cut", "unreachable", (response) => void response.destroy()],
     [
       "a body that is cut",
@@ -289,7 +286,7 @@ describe("what is no answer", () => {
         response.write(body.subarray(0, 3), () => response.destroy());
       },
     ],
-    ["no answer in time", "unreachable", () => {}, /no answer in time/],
+    ["no answer in time", "unreachable", () => {}, /no answer in time/, lateAnswer],
     [
       "a body that does not end",
       "unreachable",
@@ -298,6 +295,7 @@ describe("what is no answer", () => {
         response.write("a");
       },
       /body was not there in time/,
+      lateBody,
     ],
     ["a huge body", "unreachable", answer(200, Buffer.alloc(200_000)), /larger than 100000 bytes/],
     ["a fault of the authority", "failed", answer(500, "")],
@@ -327,11 +325,11 @@ describe("what is no answer", () => {
     ["a certificate that has ended", "refused", answer(401, "")],
   ])(
     "%s: the view stays and grows old, and the feed catches up by itself",
-    async (_name, outcome, fault, why = /./) => {
-      follow(limits);
+    async (_name, outcome, fault, why = /./, wanted = limits) => {
+      follow(wanted);
       await feed.first;
       authority.fault = fault;
-      outcomes.length = 0;
+      outcomes.length = lines.length = 0;
       await until(() => expect(outcomes.filter((one) => one !== "heard").length).toBeGreaterThan(1));
       expect(new Set(outcomes.filter((one) => one !== "heard"))).toEqual(new Set([outcome]));
       authority.listed.add(3);
@@ -346,7 +344,7 @@ describe("what is no answer", () => {
       authority.fault = undefined;
       authority.revoke(4);
       await until(() => expect(revoked(4)).toEqual([true]));
-      await until(() => expect(said("answers again")).toHaveLength(1));
+      await until(() => expect(said("answers again")).not.toEqual([]));
       expect(clock.ageSeconds).toBeLessThan(Math.max(age, 0.3) + stalls.longestMs() / 1000);
       stalls.close();
     },
@@ -387,7 +385,7 @@ describe("a view that grows old", () => {
     authority.fault = (response) => void response.destroy();
     authority.release();
     await until(() => expect(outcomes).toContain("unreachable"));
-    monotonicAhead = 99;
+    monotonicAhead = 90;
     expect(trust.isStale).toBe(false);
     // only backwards or forwards by itself: the wall clock says nothing
     wallAhead = 1e6;

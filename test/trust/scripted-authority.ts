@@ -61,7 +61,8 @@ export class ScriptedAuthority {
   }
 
   async listen(): Promise<string> {
-    this.#server.listen(0, "127.0.0.1");
+    // by the name that is in the address: another process may have this port of another address of this machine
+    this.#server.listen(0, "localhost");
     await once(this.#server, "listening");
     return `https://localhost:${(this.#server.address() as AddressInfo).port}`;
   }

@@ -51,6 +51,7 @@ async function open(options: Partial<VerifierOptions> = {}): Promise<Verifier> {
     credential: { id: "plant/tele", secret: apiSecret },
     nowSeconds: () => fixture.clock.now,
     monotonicMs: () => clock.ms,
+    answerMilliseconds: 30_000,
     ...options,
   });
   verifiers.push(verifier);

@@ -1,6 +1,6 @@
 /** The authority is asked at each call: what its answer must be, and what is made of none. */
 import type { ServerResponse } from "node:http";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { inspectToken } from "../../shared/token.ts";
 import { toJwtClaims } from "../../shared/claims.ts";
 import type { Verifier } from "../../verify/index.ts";
@@ -8,7 +8,10 @@ import { CREDENTIAL, openRoom, reasonOf, until, type Room } from "./issuer.ts";
 
 let room: Room;
 beforeEach(async () => void (room = await openRoom()));
-afterEach(() => room.close());
+afterEach(async () => {
+  vi.useRealTimers();
+  await room.close();
+});
 
 const later = (seconds: number): void => void (room.clock.ms += seconds * 1000);
 const open = (options: Parameters<Room["open"]>[0] = {}): Promise<Verifier> =>
@@ -37,7 +40,7 @@ test("asks with every call, with the token in the body and the api's own credent
 });
 
 test("after a request without an answer no connection of before is used any more", async () => {
-  const verifier = await open({ answerMilliseconds: 100 });
+  const verifier = await open();
   const token = mintActive();
   const ports = (): (number | undefined)[] =>
     room.issuer.asked.filter(({ path }) => path === "/introspect").map(({ request }) => request.socket.remotePort);
@@ -45,7 +48,12 @@ test("after a request without an answer no connection of before is used any more
   const before = new Set(ports());
   expect(before.size).toBe(3);
   room.issuer.faults.set("/introspect", () => {});
-  expect(await reasonOf(verifier.verify(token))).toBe("authority.unreachable");
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const unanswered = reasonOf(verifier.verify(token));
+  await until(() => ports().length === 4);
+  vi.advanceTimersByTime(10_000);
+  expect(await unanswered).toBe("authority.unreachable");
+  vi.useRealTimers();
   expect(before).toContain(ports().at(-1));
   room.issuer.faults.clear();
   await verifier.verify(token);

@@ -52,6 +52,7 @@ describe("at an authority", () => {
       ca: fixture.ca.caPem,
       credential,
       nowSeconds: () => fixture.clock.now,
+      answerMilliseconds: 30_000,
       ...options,
     });
     verifiers.push(verifier);

@@ -6,6 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
+import { whyUnreachable } from "../../../shared/unreachable.ts";
 import type { SendMail } from "../context.ts";
 import { openMailQueue, type MailLimits, type Outcome } from "./mail-queue.ts";
 import { isMailAddress, type MailAddress, type SmtpServer } from "./mail-settings.ts";
@@ -108,12 +109,7 @@ const ofConnections: ReadonlySet<unknown> = new Set(["ECONNECTION", "ETIMEDOUT",
 
 /** What may be known of a failure; one that the server means for good is final (RFC 5321, section 4.2.1). */
 function explain(error: unknown): Outcome {
-  const { code, responseCode, response, message } = error as {
-    code?: string;
-    responseCode?: number;
-    response?: string;
-    message?: string;
-  };
+  const { code, responseCode, response } = error as { code?: string; responseCode?: number; response?: string };
   const isOfConnection = response === undefined && ofConnections.has(code);
   return {
     isSent: false,
@@ -121,7 +117,7 @@ function explain(error: unknown): Outcome {
     facts: {
       code,
       ...(responseCode !== undefined && { status: responseCode }),
-      ...(isOfConnection && { why: message }),
+      ...(isOfConnection && { why: whyUnreachable(error) }),
     },
   };
 }

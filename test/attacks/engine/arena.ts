@@ -212,8 +212,9 @@ export async function openArena(options: ArenaOptions = {}): Promise<Arena> {
     },
     async restart(signal) {
       await stopPair();
-      dropWires();
+      // while its clients are connected: it would begin to do what follows from their going
       await victim.signal(signal);
+      dropWires();
       await startVictim();
     },
     usage: () => usage("usage"),

@@ -236,23 +236,24 @@ describe("a full disk", () => {
       const { secret: tele } = createSecret(own.registry, { project: "plant", api: "tele" });
       const { db } = own.registry;
       db.pragma(`max_page_count = ${Number(db.pragma("page_count", { simple: true }))}`);
-      for (const [row, lengths] of [
-        ["INSERT INTO audit (at, event, actor, facts) VALUES (0, 'filled', 'test', ?)", [2_000, 200, 20]],
-        ["INSERT INTO assertion (client, id, exp) VALUES ('plant.pi', randomblob(8), length(?))", [1]],
-      ] as const) {
-        for (const length of lengths) {
-          try {
-            for (;;) db.prepare(row).run("x".repeat(length));
-          } catch {
-            continue;
-          }
-        }
+      const fill = (row: string, value: string | number): void => {
+        const insert = db.prepare(row);
+        expect(() => {
+          for (;;) insert.run(value);
+        }).toThrow("full");
+      };
+      for (const length of [2_000, 200, 20]) {
+        fill("INSERT INTO audit (at, event, actor, facts) VALUES (0, 'filled', 'test', ?)", "x".repeat(length));
       }
+      // none of them has expired: those that have go with the next one, which then has room
+      const exp = own.clock.now + 3600;
+      fill("INSERT INTO assertion (client, id, exp) VALUES ('plant.pi', randomblob(8), ?)", exp);
       const ask = (fields: Record<string, string>, headers?: Record<string, string>) =>
         own.call("/introspect", formCall({ token: "x", ...fields }, headers));
       const assertion = assertionFields(device, own.clock.now);
       const bySecret = await ask({}, basic("plant/tele", tele));
       expect([bySecret.status, bySecret.body.toString()]).toEqual([200, inactive]);
+      // in any order: they come on connections of their own
       const statuses = await Promise.all([
         own.call("/token", formCall({}, basic("plant.board", secret))),
         own.call("/token", formCall(assertion)),

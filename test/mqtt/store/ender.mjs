@@ -1,11 +1,12 @@
 /**
  * Fills sessions and retained messages and takes them back, until it is killed, and notes in a file what it was promised and what
- * it is about to do; each note is a message as well. Run by ending-crash.test.ts: `node ender.mjs <database> <notes> <first number>`.
+ * it is about to do; each note is a message as well. Kills itself where it is told to: so many turns of the event loop after it has
+ * begun to take something back. Run by ending-crash.test.ts: `node ender.mjs <database> <notes> <first number> [<turns>]`.
  */
 import { openSync, writeSync } from "node:fs";
 import { durableStore } from "../../../dist/broker/mqtt/store/durable-store.js";
 
-const [file, notes, first] = process.argv.slice(2);
+const [file, notes, first, turns] = process.argv.slice(2);
 const fd = openSync(notes, "w");
 const note = (word, number) => {
   writeSync(fd, `${word} ${number}\n`);
@@ -14,6 +15,10 @@ const note = (word, number) => {
 const store = durableStore({ file });
 await store.setup({ id: `ender-${first}` });
 const written = () => new Promise((resolve, reject) => store.whenDurable((e) => (e ? reject(e) : resolve())));
+
+function dieAfter(turns) {
+  setImmediate(() => (turns === 0 ? process.kill(process.pid, "SIGKILL") : dieAfter(turns - 1)));
+}
 
 for (let number = Number(first); ; number++) {
   const client = `p.c${number}`;
@@ -39,6 +44,7 @@ for (let number = Number(first); ; number++) {
   // every third stays
   if (number % 3 === 0) continue;
   note("ending", number);
+  if (turns !== undefined) dieAfter(Number(turns));
   store.accept(message);
   store.endSessions(client);
   store.purgeRetained(client, "client", () => true);
