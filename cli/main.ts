@@ -1,6 +1,10 @@
 #!/usr/bin/env node
 /** The executable `postern`: runs the command line and leaves with its exit code. */
+import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from "node:net";
 import { runProgram } from "./program.ts";
+
+// over a mobile network each address of a name may need more than the quarter of a second that Node gives it
+setDefaultAutoSelectFamilyAttemptTimeout(Math.max(2_500, getDefaultAutoSelectFamilyAttemptTimeout()));
 
 // whoever reads our output may stop reading, as `head` does
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -30,6 +30,21 @@ async function shell(line: string, isRead = true): Promise<{ stdout: string; std
   return { stdout, stderr, exitCode };
 }
 
+it.each([
+  ["", 2_500],
+  // whoever runs it knows better
+  ["--network-family-autoselection-attempt-timeout=9000", 9_000],
+])("with NODE_OPTIONS=%s each address of a name has %i ms", async (options, milliseconds) => {
+  writeFileSync(
+    join(dir, "patience.mjs"),
+    `import net from "node:net"; process.on("exit", () => console.log(net.getDefaultAutoSelectFamilyAttemptTimeout()));`,
+  );
+  const { stdout, exitCode } = await shell(
+    `export NODE_OPTIONS="--import ./patience.mjs ${options}"; postern --version`,
+  );
+  expect([stdout.split("\n").at(-2), exitCode]).toEqual([`${milliseconds}`, 0]);
+});
+
 describe("whoever reads the output may stop", () => {
   it("and what was done is done", async () => {
     expect(await shell("postern --version", false)).toEqual({ stdout: "", stderr: "", exitCode: 0 });
