@@ -92,7 +92,9 @@ test("a request that does not come to an end is answered as any operation says",
     socket.write(`POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: ${ACE}\r\nContent-Length: 100\r\n\r\n`);
     const chunks: Buffer[] = [];
     socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-    await once(socket, "close");
+    // the end may be a reset as well: what counts is what came before it
+    socket.on("error", () => {});
+    await new Promise((resolve) => void socket.once("close", resolve));
     const [head, body] = Buffer.concat(chunks).toString().split("\r\n\r\n");
     expect([head!.split(" ")[1], body]).toEqual(["408", ""]);
   } finally {

@@ -44,14 +44,15 @@ describe("a held request", () => {
   });
   afterEach(async () => {
     vi.restoreAllMocks();
+    vi.useRealTimers();
     await at.close();
   });
 
   /** Asks, and resolves when the authority has looked and holds the request. */
-  async function held(query: string, call: Call, seconds = 60): Promise<{ answer: Promise<Answer> }> {
+  async function held(query: string, call: Call): Promise<{ answer: Promise<Answer> }> {
     let isAnswered = false;
     const looked = vi.spyOn(at.registry, "nowSeconds");
-    const headers = { ...call.headers, prefer: `wait=${seconds}` };
+    const headers = { ...call.headers, prefer: "wait=60" };
     const answer = at.call(path + query, { ...call, headers }).finally(() => (isAnswered = true));
     await vi.waitFor(() => expect(looked).toHaveBeenCalled(), 20_000);
     // the answer to this one has taken the way that the other's would have taken
@@ -115,8 +116,10 @@ describe("a held request", () => {
 
   test("learns of what has expired by then", async () => {
     revoke(at, ["brief", "plant.pi", "plant.tele", 10]);
-    const { answer } = await held("?diff=0&cursor=0", { as: at.pi }, 1);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { answer } = await held("?diff=0&cursor=0", { as: at.pi });
     at.clock.now += 10 + keptSeconds;
+    vi.advanceTimersByTime(60_000);
     expect(hashes(read(await answer).diffSet![0]!.removed)).toEqual(named("brief"));
   });
 
