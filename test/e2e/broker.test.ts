@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { watchStalls } from "../undisturbed.ts";
 import { findPorts, makeFolder, openInstallation, posternJson, startPostern } from "./fixture.ts";
 import type { Installation, Running } from "./fixture.ts";
 import { connectCertificate, connectProof, type MqttPeer, type Served } from "./mqtt-peer.ts";
@@ -51,9 +52,12 @@ async function passes(from: MqttPeer, to: MqttPeer, payload: string): Promise<vo
   expect(await to.message(({ payload: got }) => got === payload)).toEqual({ topic: "acme/pi/up", payload });
 }
 
-/** How long after `acknowledged` the session ended, in seconds. */
+/** How long after `acknowledged` the session ended, in seconds, without what this machine stood still meanwhile. */
 async function endedAfter(peer: MqttPeer, acknowledged: number): Promise<number> {
-  return (await peer.closed) - acknowledged;
+  const stalls = watchStalls();
+  const end = await peer.closed;
+  stalls.close();
+  return end - acknowledged - stalls.longestMs() / 1000;
 }
 
 it("admits by tokens and by roles, and closes within a second what is taken back", async () => {

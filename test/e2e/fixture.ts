@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, vi } from "vitest";
+import { watchStalls } from "../undisturbed.ts";
 
 /** Parsed JSON, whose shape each test knows. */
 // oxlint-disable-next-line no-explicit-any
@@ -85,13 +86,17 @@ export function makeFolder(): string {
 /** Waits, and rejects with what was waited for when it does not come. */
 export async function within<T>(what: string, promise: Promise<T>, milliseconds = patienceMs): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
+  const stalls = watchStalls();
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: nothing within ${milliseconds} ms`)), milliseconds);
+    const fail = (): void => reject(new Error(`${what}: nothing within ${milliseconds} ms`));
+    // while this machine stood still nothing could come
+    timer = setTimeout(() => (timer = setTimeout(fail, stalls.longestMs())), milliseconds);
   });
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+    stalls.close();
   }
 }
 
