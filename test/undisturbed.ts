@@ -4,17 +4,19 @@
  */
 
 const everyMs = 20;
+/** So often an attempt is made, at most. */
+const attempts = 20;
 
-/** Looks how long this process stands still, from now on. */
+/** Looks how long this process is kept from working, from now on. Its own work is none of that, however long it takes. */
 export function watchStalls(): { readonly longestMs: () => number; readonly close: () => void } {
-  let last = performance.now();
+  let [last, lastWorked] = [performance.now(), workedMs()];
   let longest = 0;
   const look = (): void => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last - everyMs);
-    last = now;
+    const [now, worked] = [performance.now(), workedMs()];
+    longest = Math.max(longest, now - last - everyMs - (worked - lastWorked));
+    [last, lastWorked] = [now, worked];
   };
-  const timer = setInterval(look, everyMs);
+  const timer = setInterval(look, everyMs).unref();
   return {
     longestMs() {
       look();
@@ -24,11 +26,16 @@ export function watchStalls(): { readonly longestMs: () => number; readonly clos
   };
 }
 
+function workedMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 /**
  * Runs an attempt that judges times. One that fails counts only when this process did not stand still for `toleratedMs`
- * meanwhile; else it is made again, and the last of `attempts` counts in any case.
+ * meanwhile; else it is made again, and the last one counts in any case.
  */
-export async function undisturbed(toleratedMs: number, attempt: () => Promise<void>, attempts = 20): Promise<void> {
+export async function undisturbed(toleratedMs: number, attempt: () => Promise<void>): Promise<void> {
   for (let left = attempts; ; left--) {
     const stalls = watchStalls();
     try {

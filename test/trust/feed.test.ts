@@ -344,7 +344,9 @@ describe("what is no answer", () => {
       authority.fault = undefined;
       authority.revoke(4);
       await until(() => expect(revoked(4)).toEqual([true]));
-      await until(() => expect(said("answers again")).not.toEqual([]));
+      // one line for each time that it did not, which a process that stood still may have made two
+      const began = (): unknown[] => lines.filter((line) => line["fault"] !== undefined);
+      await until(() => expect(said("answers again")).toHaveLength(began().length));
       expect(clock.ageSeconds).toBeLessThan(Math.max(age, 0.3) + stalls.longestMs() / 1000);
       stalls.close();
     },

@@ -28,9 +28,9 @@ export function hash(number: number): Buffer {
 
 export class ScriptedAuthority {
   /** Query and `Prefer` of every request. */
-  /** When each was asked, as performance.now says. */
-  readonly askedAtMs: number[] = [];
   readonly asked: { readonly query: string; readonly prefer: string | undefined }[] = [];
+  /** When each of them came, as performance.now says. */
+  readonly askedAtMs: number[] = [];
   /** Most requests that were under way at one time. */
   mostAtOnce = 0;
   /** SHA-256 of the client certificates that were shown. */
